@@ -1,0 +1,78 @@
+# Everything is installed into .venv, at the exact versions in requirements/. Nothing outside this folder is touched.
+
+# Python 3.11 if there is one that runs (a version manager's stub may not), else python3.
+PYTHON ?= $(shell python3.11 -c '' 2> /dev/null && echo python3.11 || echo python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The lock already holds the dependencies of everything in it. Lava would refuse Python 3.11 and later.
+LOCKED := install --no-deps --no-build-isolation --ignore-requires-python --require-hashes
+UV_VERSION := 0.13.9
+
+DEMO_CHECKPOINT := examples/kjv_shakespeare/checkpoint.pt
+DEMO_PROMPT := And the LORD said unto Moses,
+
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-unit test-all lint format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.runtime ## Install bispik and what it needs to run into .venv
+
+demo: install ## Compile the example checkpoint to Loihi 2 and run it on Lava
+	$(BIN)/bispik-compile $(DEMO_CHECKPOINT) --target loihi2 -o build/demo --run lava --prompt "$(DEMO_PROMPT)" \
+		--temperature 0.7 --top-k 40
+
+test: lint test-unit ## Lint, and run the tests that take seconds
+
+test-unit: .venv/.dev ## Run the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint ## Lint, and run every test
+	$(BIN)/pytest
+
+lint: .venv/.dev ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## Put the code into its standard form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: install ## Measure speed
+	$(BIN)/python benchmarks/run.py
+
+# Keeps the versions that are locked as far as it can; `make lock UPGRADE=--upgrade` takes the newest.
+lock: .venv/.created ## Write requirements/*.txt from pyproject.toml and requirements/runtime.in
+	$(PIP) install uv==$(UV_VERSION)
+	$(call compile,dev.txt,--extra dev)
+	$(call compile,runtime.txt,--constraint requirements/dev.txt)
+
+# $(call compile,FILE,OPTIONS): one lock file for every supported Python. uv's settings are in pyproject.toml.
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads --generate-hashes \
+	--no-emit-package torch --custom-compile-command "make lock" $(UPGRADE) $(2) \
+	pyproject.toml requirements/runtime.in -o requirements/$(1)
+
+clean: ## Remove .venv and everything else that was made here
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is as new as the last installation that it stands for.
+.venv/.created:
+	$(PYTHON) -m venv --clear .venv
+	touch $@
+
+.venv/.runtime: .venv/.created pyproject.toml requirements/runtime.txt requirements/torch.txt
+	$(PIP) $(LOCKED) -r requirements/runtime.txt
+	$(PIP) install -r requirements/torch.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	$(PIP) $(LOCKED) -r requirements/dev.txt
+	touch $@

@@ -1,0 +1,174 @@
+"""What a backend returns: the activity of every node over a run of tokens, and the interface that produces it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.compiler.program import QuantizedProgram
+from bispik.models.errors import BispikError
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Activity:
+    """Everything that happened in consecutive tokens, the fabric's skew removed. n: tokens, T: steps per token."""
+
+    first_position: int
+    token_ids: npt.NDArray[np.int64]
+    """(n,)"""
+    outputs: Mapping[str, npt.NDArray[np.uint16]]
+    """By population, join and attention: its output, (n, T, size); spikes are 0 or 1, the others counts."""
+    score_spikes: Mapping[str, npt.NDArray[np.uint8]]
+    """By attention: a_j, (n, T, heads, stored tokens behind the last of these); 0 for tokens not yet stored."""
+    accumulators: npt.NDArray[np.int64]
+    """(n, vocabulary): the readout's, behind the token's last step."""
+    membranes: Mapping[str, npt.NDArray[np.int32]]
+    """By probed population: the stored membrane v behind each step, (n, T, size)."""
+    saturations: Mapping[str, int]
+    """By population and attention: how many membrane updates were clipped."""
+
+
+def joined(parts: Sequence[Activity]) -> Activity:
+    """Return the activity of consecutive runs as one."""
+    stored = parts[-1].first_position + len(parts[-1].token_ids)
+
+    def padded(scores: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.pad(scores, ((0, 0), (0, 0), (0, 0), (0, stored - scores.shape[3])))
+
+    first = parts[0]
+    return Activity(
+        first_position=first.first_position,
+        token_ids=np.concatenate([part.token_ids for part in parts]),
+        outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        score_spikes={
+            name: np.concatenate([padded(part.score_spikes[name]) for part in parts]) for name in first.score_spikes
+        },
+        accumulators=np.concatenate([part.accumulators for part in parts]),
+        membranes={name: np.concatenate([part.membranes[name] for part in parts]) for name in first.membranes},
+        saturations={name: sum(part.saturations[name] for part in parts) for name in first.saturations},
+    )
+
+
+class Session(Protocol):
+    """One sequence being run: keys, values and position are kept from call to call."""
+
+    execution_mode: str
+    """What ran, in words: for traces and reports."""
+
+    def feed(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Activity:
+        """Run the next tokens of the sequence.
+
+        Raises:
+            BispikError: if the sequence would outgrow the program's window or an id is not in the vocabulary.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release processes and memory; harmless if repeated."""
+        ...
+
+
+class Backend(Protocol):
+    """Opens sessions."""
+
+    def __call__(self, program: QuantizedProgram, probes: Sequence[str] = ()) -> Session:
+        """Start a sequence; ``probes`` are the populations whose membranes are recorded.
+
+        Raises:
+            BispikError: if the backend is not available here or cannot run the program; no other stands in for it.
+        """
+        ...
+
+
+def checked_tokens(
+    program: QuantizedProgram, token_ids: Sequence[int] | npt.NDArray[np.int64], position: int
+) -> npt.NDArray[np.int64]:
+    """Return the ids as an array if they may follow at ``position``.
+
+    Raises:
+        BispikError: for no ids, an id outside the vocabulary, or more tokens than the window has room for.
+    """
+    ids = np.asarray(token_ids, dtype=np.int64)
+    vocabulary = len(program.injection.token_table)
+    if ids.ndim != 1 or len(ids) == 0:
+        raise BispikError("no tokens to run: the prompt is empty; give at least one token")
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        raise BispikError(
+            f"token id {ids.min() if ids.min() < 0 else ids.max()} is outside the vocabulary of {vocabulary}"
+        )
+    if position + len(ids) > program.window:
+        raise BispikError(
+            f"{position + len(ids)} tokens do not fit the window of {program.window}; "
+            "shorten the prompt or compile with a larger --window"
+        )
+    return ids
+
+
+class ActivityRecorder:
+    """Collects what happens token by token and step by step, in the order of the program's nodes."""
+
+    def __init__(self, program: QuantizedProgram, probes: Sequence[str] = ()) -> None:
+        self.program = program
+        self.probes = frozenset(probes)
+
+    def start(self, first_position: int, token_ids: npt.NDArray[np.int64]) -> None:
+        """Begin a run of tokens."""
+        self.first_position, self.token_ids = first_position, token_ids
+        self._outputs: dict[str, list[npt.NDArray[np.uint16]]] = {}
+        self._scores: dict[str, list[npt.NDArray[np.int64]]] = {}
+        self._membranes: dict[str, list[npt.NDArray[np.int32]]] = {}
+        self._saturations: dict[str, int] = {}
+        self._accumulators: list[npt.NDArray[np.int64]] = []
+
+    def population(
+        self, name: str, spikes: npt.NDArray[np.int64], membrane: npt.NDArray[np.int64], saturations: int
+    ) -> None:
+        """Record one step of a population."""
+        self.graded(name, spikes)
+        self._saturations[name] = self._saturations.get(name, 0) + saturations
+        if name in self.probes:
+            self._membranes.setdefault(name, []).append(membrane.astype(np.int32))
+
+    def graded(self, name: str, output: npt.NDArray[np.int64]) -> None:
+        """Record one step of a join or an attention's output."""
+        self._outputs.setdefault(name, []).append(output.astype(np.uint16))
+
+    def scores(self, name: str, spikes: npt.NDArray[np.int64], saturations: int) -> None:
+        """Record one step of an attention's score neurons, (heads, stored tokens)."""
+        self._scores.setdefault(name, []).append(spikes)
+        self._saturations[name] = self._saturations.get(name, 0) + saturations
+
+    def token(self, accumulators: npt.NDArray[np.int64]) -> None:
+        """Record the end of a token."""
+        self._accumulators.append(accumulators)
+
+    def finish(self) -> Activity:
+        """Return the run since ``start``."""
+        tokens, steps = len(self.token_ids), self.program.steps_per_token
+        stored = self.first_position + tokens
+
+        def by_token(rows: list[npt.NDArray[ScalarT]]) -> npt.NDArray[ScalarT]:
+            return np.stack(rows).reshape(tokens, steps, -1)
+
+        scores: dict[str, npt.NDArray[np.uint8]] = {}
+        for name, rows in self._scores.items():
+            heads = rows[0].shape[0]
+            padded = np.zeros((tokens * steps, heads, stored), np.uint8)
+            for index, row in enumerate(rows):
+                padded[index, :, : row.shape[1]] = row
+            scores[name] = padded.reshape(tokens, steps, heads, stored)
+        return Activity(
+            first_position=self.first_position,
+            token_ids=self.token_ids,
+            outputs={name: by_token(rows) for name, rows in self._outputs.items()},
+            score_spikes=scores,
+            accumulators=np.stack(self._accumulators),
+            membranes={name: by_token(rows) for name, rows in self._membranes.items()},
+            saturations=self._saturations,
+        )

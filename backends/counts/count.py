@@ -1,0 +1,101 @@
+"""From a trace on a mapping to event counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bispik.backends.activity import Activity
+from bispik.backends.counts.events import EVENTS, EventCounts, IntArray
+from bispik.backends.counts.host import host_operations
+from bispik.backends.counts.load import step_load
+from bispik.backends.counts.slices import count_attention, count_sums, neurons_of, outputs_sent
+from bispik.backends.counts.tally import BoolArray, Chunk, Tally
+from bispik.backends.counts.traffic import COSTS, traffic
+from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.program import IntegerAttention, IntegerPopulation, IntegerReadout
+
+
+def count_events(mapped: MappedProgram, activity: Activity) -> EventCounts:
+    """Return the events of a run on a mapping.
+
+    Raises:
+        ValueError: if the run does not begin its sequence and the mapping spreads stored tokens over slices:
+            which partial counts were sent then depends on earlier values; feed an `EventCounter` from the
+            start.
+    """
+    return EventCounter(mapped).count(activity)
+
+
+class EventCounter:
+    """Counts one sequence chunk by chunk, in order; the chunks' counts add up to those of the whole."""
+
+    def __init__(self, mapped: MappedProgram) -> None:
+        self.mapped, self.program = mapped, mapped.program
+        placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
+        self.parts = [part for _, part in placed]
+        self.neurocore: IntArray = np.array([place for place, _ in placed], np.int64)
+        self.nodes = {node.name: node for node in self.program.nodes}
+        self.neurons: IntArray = np.array([neurons_of(part, self.nodes[part.node]) for part in self.parts], np.int64)
+        self.skew = [mapped.skew[part.node] for part in self.parts]
+        self.traffic = traffic(mapped, placed)
+        self.spread = {a.name: a.value for a in self.program.of_kind(IntegerAttention) if self._is_spread(a.name)}
+        self.values: dict[str, BoolArray] = {}
+
+    def count(self, activity: Activity) -> EventCounts:
+        """Return the events of the sequence's next tokens.
+
+        Raises:
+            ValueError: if tokens were left out that these counts depend on, or came twice.
+        """
+        chunk = Chunk(self.program, activity)
+        self._remember_values(chunk)
+        tally = Tally(chunk.shape, len(self.parts))
+        for index in range(len(self.parts)):
+            self._count_slice(chunk, tally, index)
+        tokens, steps = chunk.shape
+        return EventCounts(
+            neurocore=self.neurocore,
+            node=tuple(part.node for part in self.parts),
+            neurons=self.neurons,
+            neurocores=len(self.mapped.neurocores),
+            events={event: tally.by_event[event].sum(axis=0) for event in EVENTS},
+            per_token={event: tally.by_event[event].sum(axis=1) for event in EVENTS},
+            positions=chunk.positions,
+            host=host_operations(self.program, tokens),
+            saturations=dict(activity.saturations),
+            load=step_load(tally.synops, self.neurocore, self.neurons, self.skew, len(self.mapped.neurocores)),
+            steps=tokens * steps,
+            depth=max(self.skew),
+        )
+
+    def _count_slice(self, chunk: Chunk, tally: Tally, index: int) -> None:
+        part = self.parts[index]
+        node = self.nodes[part.node]
+        if isinstance(node, IntegerAttention):
+            count_attention(chunk, tally, index, part, node)
+        else:
+            count_sums(chunk, tally, index, part, node, self.program.injection.name)
+        if isinstance(node, IntegerReadout):
+            return
+        sent = outputs_sent(chunk, part, node, self.values.get(part.node)).sum(axis=1, dtype=np.int64)
+        tally.add(index, "spike" if isinstance(node, IntegerPopulation) else "graded_output", sent)
+        for event, cost in zip(COSTS, self.traffic[index], strict=True):
+            tally.add(index, event, sent @ cost)
+
+    def _is_spread(self, attention: str) -> bool:
+        return any(
+            (part.first_token, part.last_token) != (0, self.program.window)
+            for part in self.parts
+            if part.node == attention
+        )
+
+    def _remember_values(self, chunk: Chunk) -> None:
+        for attention, source in self.spread.items():
+            new = chunk.activity.outputs[source] != 0
+            earlier = self.values[attention] if attention in self.values else new[:0]
+            if len(earlier) != chunk.activity.first_position:
+                raise ValueError(
+                    f"{attention}: its stored tokens are spread over neurocores; count the sequence from its start, "
+                    f"in order: token {len(earlier)} comes next, not {chunk.activity.first_position}"
+                )
+            self.values[attention] = np.concatenate([earlier, new])

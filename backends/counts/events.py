@@ -1,0 +1,191 @@
+"""What can be counted in a run: kinds of events, and their exact numbers by slice, by token and by host operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+Format: TypeAlias = Literal["dense", "one_to_one", "score", "value", "readout"]
+"""Kinds of stored synapses. ``score`` and ``value`` are the stored keys and values of attention."""
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+Event: TypeAlias = Literal[
+    "synop_dense",
+    "synop_one_to_one",
+    "synop_score",
+    "synop_value",
+    "synop_readout",
+    "graded_dense",
+    "graded_one_to_one",
+    "graded_readout",
+    "update_active",
+    "update_inactive",
+    "spike",
+    "graded_output",
+    "message",
+    "message_local",
+    "message_interchip",
+    "hop_x",
+    "hop_y",
+    "chip_crossing",
+    "kv_bit_written",
+    "kv_bit_read",
+]
+"""Defined in the docstring of `bispik.backends.counts`."""
+
+EVENTS: tuple[Event, ...] = get_args(Event)
+
+SYNOPS: Mapping[Format, Event] = {
+    "dense": "synop_dense",
+    "one_to_one": "synop_one_to_one",
+    "score": "synop_score",
+    "value": "synop_value",
+    "readout": "synop_readout",
+}
+
+GRADED: Mapping[Format, Event] = {
+    "dense": "graded_dense",
+    "one_to_one": "graded_one_to_one",
+    "readout": "graded_readout",
+}
+"""Of these synops so many carried a count instead of a spike. Attention's synapses only ever see spikes."""
+
+HostOperation: TypeAlias = Literal[
+    "embedding_reads",
+    "embedding_additions",
+    "embedding_multiplications",
+    "injected_currents",
+    "residual_reads",
+    "residual_additions",
+    "head_multiply_accumulates",
+    "accumulator_reads",
+    "norm_operations",
+    "bias_additions",
+    "sampling_comparisons",
+]
+
+HOST_OPERATIONS: tuple[HostOperation, ...] = get_args(HostOperation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepLoad:
+    """Largest number of synops that one neurocore had in each time step, by the number of neurons that it updates.
+
+    With it the duration of a step, max over neurocores of (synops * t_synop + updates * t_update), is exact for any
+    t_synop and t_update: neurocores with as many neurons differ in their synops only.
+    """
+
+    updates: IntArray
+    """(groups,): neurons that a neurocore of the group updates in every step."""
+    pipelined: IntArray
+    """(tokens, T, groups): every node works on the same logical step; tokens follow each other without a gap."""
+    sequential: IntArray
+    """(tokens, T + depth, groups): each node works its skew later, and a token waits for the readout of the last."""
+
+    def __add__(self, other: StepLoad) -> StepLoad:
+        if not np.array_equal(self.updates, other.updates):
+            raise ValueError("loads of different mappings cannot be added")
+        return StepLoad(
+            updates=self.updates,
+            pipelined=np.concatenate([self.pipelined, other.pipelined]),
+            sequential=np.concatenate([self.sequential, other.sequential]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EventCounts:
+    """Exact numbers of events of a run on a mapping. Counts of consecutive runs add up with ``+``.
+
+    The sum over slices and the sum over tokens of an event are the same number.
+    """
+
+    neurocore: IntArray
+    """(slices,): index into the mapping's neurocores."""
+    node: tuple[str, ...]
+    """(slices,): the node that the slice is a part of."""
+    neurons: IntArray
+    """(slices,): neurons that are updated in every time step."""
+    neurocores: int
+    events: Mapping[Event, IntArray]
+    """(slices,) each."""
+    per_token: Mapping[Event, IntArray]
+    """(tokens,) each."""
+    positions: IntArray
+    """(tokens,): place in its sequence of each token."""
+    host: Mapping[HostOperation, int]
+    saturations: Mapping[str, int]
+    """By population and attention: membrane updates that were clipped."""
+    load: StepLoad
+    steps: int
+    """Logical time steps: tokens * T."""
+    depth: int
+    """Largest skew of a mapped node: steps after a token's last one until its readout is complete."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the run."""
+        return len(self.positions)
+
+    def total(self, *events: Event) -> int:
+        """Return how many of these events there were."""
+        return sum(int(self.events[event].sum()) for event in events)
+
+    @property
+    def synops(self) -> int:
+        """Spikes that reached a stored synapse, over all formats."""
+        return self.total(*SYNOPS.values())
+
+    @property
+    def graded_synops(self) -> int:
+        """Of the synops, those of counts instead of spikes."""
+        return self.total(*GRADED.values())
+
+    def by_neurocore(self, *events: Event) -> IntArray:
+        """Return (neurocores,) numbers of these events."""
+        counts = np.zeros(self.neurocores, np.int64)
+        for event in events:
+            np.add.at(counts, self.neurocore, self.events[event])
+        return counts
+
+    def by_node(self, *events: Event) -> dict[str, int]:
+        """Return the number of these events by node, in the order of the slices."""
+        counts = dict.fromkeys(self.node, 0)
+        for event in events:
+            for node, count in zip(self.node, self.events[event].tolist(), strict=True):
+                counts[node] += count
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return totals as plain values for JSON."""
+        return {
+            "tokens": self.tokens,
+            "steps": self.steps,
+            "events": {event: self.total(event) for event in EVENTS},
+            "host": {operation: self.host[operation] for operation in HOST_OPERATIONS},
+            "saturations": sum(self.saturations.values()),
+        }
+
+    def __add__(self, other: EventCounts) -> EventCounts:
+        if self.node != other.node or not np.array_equal(self.neurocore, other.neurocore):
+            raise ValueError("counts of different mappings cannot be added")
+        return EventCounts(
+            neurocore=self.neurocore,
+            node=self.node,
+            neurons=self.neurons,
+            neurocores=self.neurocores,
+            events={event: self.events[event] + other.events[event] for event in EVENTS},
+            per_token={event: np.concatenate([self.per_token[event], other.per_token[event]]) for event in EVENTS},
+            positions=np.concatenate([self.positions, other.positions]),
+            host={operation: self.host[operation] + other.host[operation] for operation in HOST_OPERATIONS},
+            saturations={name: count + other.saturations[name] for name, count in self.saturations.items()},
+            load=self.load + other.load,
+            steps=self.steps + other.steps,
+            depth=self.depth,
+        )

@@ -1,0 +1,47 @@
+"""What the host computes: logits from accumulators, the choice of the next token, bits per byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.backends.activity import Activity
+from bispik.compiler.program import QuantizedProgram
+
+
+def logits(program: QuantizedProgram, activity: Activity) -> npt.NDArray[np.float64]:
+    """Return logits (n, vocabulary) as `bispik.compiler.program.IntegerReadout` defines them.
+
+    Double precision on the same integers: every backend gives the same bits.
+    """
+    readout = program.readout
+    counts = activity.outputs[readout.source].sum(axis=1, dtype=np.int64)
+    deviation = np.sqrt((counts / program.steps_per_token).var(axis=1) + readout.epsilon)
+    result: npt.NDArray[np.float64] = activity.accumulators * (readout.scale / deviation)[:, None] + readout.bias
+    return result
+
+
+def negative_log2_likelihood(logits_of: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+    """Sum over tokens of -log2 softmax(logits)[target], in bits."""
+    shifted = logits_of - logits_of.max(axis=-1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=-1))
+    chosen = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
+    return float((log_sum - chosen).sum() / np.log(2))
+
+
+class Sampler:
+    """Chooses tokens: the likeliest at temperature 0, else from the ``top_k`` likeliest; the same for a seed."""
+
+    def __init__(self, temperature: float = 0.0, top_k: int = 0, seed: int = 0) -> None:
+        self.temperature, self.top_k = temperature, top_k
+        self.random = np.random.default_rng(seed)
+
+    def choose(self, logits_of: npt.NDArray[np.float64]) -> int:
+        """Return a token id for logits (vocabulary,)."""
+        if self.temperature <= 0:
+            return int(logits_of.argmax())
+        scaled = logits_of / self.temperature
+        if 0 < self.top_k < len(scaled):
+            scaled = np.where(scaled >= np.sort(scaled)[-self.top_k], scaled, -np.inf)
+        weights = np.exp(scaled - scaled.max())
+        return int(self.random.choice(len(weights), p=weights / weights.sum()))

@@ -1,0 +1,66 @@
+"""Lava 0.10.0, its last release, on Pythons and NumPys later than the ones that it declares.
+
+Call `import_lava` before the first `import lava...`. It puts three things right:
+
+- Python 3.11 refuses a dataclass field whose default is an instance of an unhashable class; Lava has three.
+- NumPy 2.1 renames the argument `newshape` of `reshape`, which Lava's `ReshapePort` passes by name; NumPy 2.4
+  drops it.
+- Lava sets the start method of `multiprocessing` for the whole Python process, which fails if anyone has set
+  one before. It is left alone here; Lava's own processes fork, as they must, whatever it is.
+"""
+
+import dataclasses
+import functools
+import importlib
+import multiprocessing
+from collections.abc import Generator
+from contextlib import contextmanager
+from multiprocessing.context import ForkProcess
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+@functools.cache
+def import_lava() -> None:
+    """Make every later import of Lava an ordinary one. What is replaced outside Lava meanwhile is put back.
+
+    Raises:
+        ImportError: Lava, or a library that it needs, is not installed.
+    """
+    try:
+        _import_lava()
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"Lava cannot be imported ({error}). In a clone of bispik `make install` installs it; elsewhere: "
+            "pip install asteval networkx scipy && "
+            "pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
+        ) from error
+
+
+def _import_lava() -> None:
+    with _replaced(multiprocessing, Process=ForkProcess, set_start_method=lambda _method: None):
+        importlib.import_module("lava.magma.runtime.message_infrastructure.multiprocessing")
+
+    # What `var_model` imports comes first, so that no classes but its own meet the replacement.
+    ports = importlib.import_module("lava.magma.core.process.ports.ports")
+    importlib.import_module("lava.magma.compiler.subcompilers.address")
+    with _replaced(dataclasses, dataclass=functools.partial(dataclasses.dataclass, unsafe_hash=True)):
+        importlib.import_module("lava.magma.compiler.var_model")
+
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        reshape_port = ports.ReshapePort
+        reshape_port.get_transform_func_fwd = lambda port: functools.partial(np.reshape, shape=port.shape)
+        reshape_port.get_transform_func_bwd = lambda port: functools.partial(np.reshape, shape=port.old_shape)
+
+
+@contextmanager
+def _replaced(module: ModuleType, **attributes: Any) -> Generator[None]:
+    """Replace attributes of a module for the length of a `with` block."""
+    originals = {name: getattr(module, name) for name in attributes}
+    vars(module).update(attributes)
+    try:
+        yield
+    finally:
+        vars(module).update(originals)

@@ -1,0 +1,116 @@
+"""From a trace to its report: counts, account, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bispik.backends.counts import count_events
+from bispik.backends.trace import RunTrace
+from bispik.cli.text import decode
+from bispik.compiler.mapping import MappedProgram, ResourceUse
+from bispik.compiler.program import IntegerAttention, QuantizedProgram
+from bispik.energy.account import account
+from bispik.energy.json_report import audit_json, energy_summary, report_json
+from bispik.energy.profiles import Profile
+from bispik.energy.report import GeneratedText, ReportInput, render_html
+from bispik.models.files import written_whole
+
+
+def account_of(trace: RunTrace, profile: Profile) -> ReportInput:
+    """Return everything that a report on a run is made of."""
+    program = trace.mapped.program
+    counts = count_events(trace.mapped, trace.activity)
+    ids = trace.activity.token_ids.tolist()
+    prompt = decode(program.tokenizer, ids[: trace.prompt_tokens])
+    return ReportInput(
+        title=f"BiSpikCLM, {program.hyperparameters.get('num_layers', '?')} layers",
+        parameters=int(program.hyperparameters.get("parameters", 0)),
+        mapped=trace.mapped,
+        counts=counts,
+        energy=account(trace.mapped, counts, profile),
+        execution_mode=trace.execution_mode,
+        text=GeneratedText(prompt=prompt, continuation=trace.text[len(prompt) :]) if program.tokenizer else None,
+    )
+
+
+def write_html(report: ReportInput, path: Path) -> None:
+    """Write the report as one HTML file."""
+    with written_whole(path) as temporary:
+        temporary.write_text(render_html(report), encoding="utf-8")
+
+
+def write_reports(report: ReportInput, folder: Path) -> None:
+    """Write ``report.html`` and ``report.json``."""
+    write_html(report, folder / "report.html")
+    with written_whole(folder / "report.json") as temporary:
+        values = {**summary(report), **report_json(report)}
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(report: ReportInput) -> dict[str, Any]:
+    """Return the answers to the four questions as plain values: the same network? fits? what does a token cost?"""
+    return {
+        "model": _model(report),
+        "quantization": _quantization(report.mapped.program),
+        "mapping": _mapping(report.mapped),
+        "energy": energy_summary(report.energy),
+        "audit": audit_json(report.audit),
+        "execution_mode": report.execution_mode,
+    }
+
+
+def limits(resources: Sequence[ResourceUse]) -> dict[str, dict[str, Any]]:
+    """Return by resource what the busiest neurocore uses, and of how much."""
+    return {
+        use.resource: {
+            "used": use.busiest,
+            "limit": use.limit,
+            "unit": use.unit,
+            "total": use.total,
+            "neurocores_at_least": use.neurocores_at_least,
+        }
+        for use in resources
+    }
+
+
+def _model(report: ReportInput) -> dict[str, Any]:
+    program = report.mapped.program
+    attentions = program.of_kind(IntegerAttention)
+    return {
+        "parameters": report.parameters,
+        "layers": len(attentions),
+        "hidden": program.injection.size,
+        "heads": attentions[0].heads if attentions else 0,
+        "steps_per_token": program.steps_per_token,
+        "window": program.window,
+    }
+
+
+def _quantization(program: QuantizedProgram) -> dict[str, Any]:
+    values: dict[str, Any] = {"bits": program.bits, "neurons": program.neuron_program}
+    if program.verification is None:
+        return values
+    found = program.verification
+    return {
+        **values,
+        "tokens": found.tokens,
+        "bpb_float": found.bpb_float,
+        "bpb_integer": found.bpb_integer,
+        "spike_agreement": found.spike_agreement,
+        "populations": [dataclasses.asdict(population) for population in found.populations],
+    }
+
+
+def _mapping(mapped: MappedProgram) -> dict[str, Any]:
+    return {
+        "target": mapped.target.name,
+        "system": mapped.system.name,
+        "chips": mapped.chips,
+        "neurocores": len(mapped.neurocores),
+        "neurocores_lower_bound": mapped.neurocores_lower_bound,
+        "limits": limits(mapped.resources),
+    }

@@ -1,0 +1,49 @@
+"""What all command lines share: errors, JSON on stdout, tables and progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from bispik.models.errors import BispikError
+
+USER_ERROR = 2
+"""Exit code for wrong input; a bug ends with Python's own 1."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors look like all others: one line on stderr, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print one line and leave."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def console() -> Console:
+    """Return the console for tables and progress: stderr, plain where it is no terminal."""
+    terminal = Console(stderr=True)
+    return terminal if terminal.is_terminal else Console(stderr=True, width=110)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout."""
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def run(program: str, action: Callable[[], int]) -> int:
+    """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130."""
+    try:
+        return action()
+    except BispikError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130

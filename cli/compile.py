@@ -1,0 +1,98 @@
+"""``bispik-compile``: a trained checkpoint to NIR, Loihi 2 integers, neurocores, a run and an account of its energy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from bispik.cli.common import Parser, console, print_json, run
+from bispik.compiler.target import list_targets, load_target
+from bispik.models.errors import BispikError
+
+RUN_TOKENS = 24
+"""New tokens that ``--run`` generates unless told otherwise."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    result = Parser(
+        prog="bispik-compile",
+        description="Compile a trained spiking language model to neuromorphic hardware, check that the integers are "
+        "still the same network, and account for the energy of a token.",
+    )
+    result.add_argument("source", nargs="?", type=Path, metavar="CKPT|NIR", help="a .pt, .safetensors or .nir file")
+    result.add_argument("--target", default="loihi2", help="a packaged target or a .toml sheet (default: loihi2)")
+    result.add_argument("--system", help="the target's board (default: the smallest that fits)")
+    result.add_argument("-o", "--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
+    result.add_argument("--bits", type=int, default=8, help="bits per synaptic weight, 1 to 8 (default: 8)")
+    result.add_argument(
+        "--neurons",
+        choices=("bispik", "stock"),
+        default="bispik",
+        help="neuron program: ours, or Lava's own (hard reset and one threshold a population; runs as is on a chip)",
+    )
+    result.add_argument("--calib", type=Path, metavar="FILE", help="calibration text (default: calibration.txt beside)")
+    result.add_argument("--held-out", type=Path, metavar="FILE", help="text to verify on (default: heldout.txt beside)")
+    result.add_argument("--tokenizer", type=Path, metavar="FILE", help="default: tokenizer.json beside the checkpoint")
+    result.add_argument("--window", type=int, metavar="N", help="tokens to have room for (default: what was trained)")
+    result.add_argument("--head", choices=("chip", "host"), default="chip", help="where the LM head runs")
+    result.add_argument("--profile", default="loihi2", help="energy profile (default: loihi2)")
+    result.add_argument("--run", choices=("lava", "sim", "reference"), help="then run the program on a prompt")
+    result.add_argument("--prompt", help="text for --run")
+    result.add_argument("--max-new-tokens", type=int, default=RUN_TOKENS, metavar="N", help=f"default: {RUN_TOKENS}")
+    result.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
+    result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
+    result.add_argument("--dump-after", choices=("lift", "nir", "quantize", "map"), metavar="STAGE")
+    result.add_argument("--dry-run", action="store_true", help="only say what the network would take on the target")
+    result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    result.add_argument("--seed", type=int, default=0, help="of calibration, placement and sampling (default: 0)")
+    result.add_argument("--list-targets", action="store_true", help="list targets and their systems, and stop")
+    result.add_argument("--doctor", action="store_true", help="say what is installed and what is not, and stop")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    return run("bispik-compile", lambda: _dispatch(options))
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.doctor:
+        return _doctor(as_json=options.json)
+    if options.list_targets:
+        return _list_targets(as_json=options.json)
+    if options.source is None:
+        raise BispikError("no checkpoint given; see bispik-compile --help")
+    if options.run and options.prompt is None:
+        raise BispikError("--run needs a text to begin with: give --prompt")
+    from bispik.cli import compile_report
+
+    return compile_report.plan_only(options) if options.dry_run else compile_report.compile_and_report(options)
+
+
+def _doctor(*, as_json: bool) -> int:
+    from bispik.cli import doctor
+
+    findings = doctor.examine()
+    if as_json:
+        print_json([{"part": f.part, "found": f.found or None, "note": f.note} for f in findings])
+    else:
+        console().print(doctor.table(findings))
+    return 0
+
+
+def _list_targets(*, as_json: bool) -> int:
+    targets = [load_target(name) for name in list_targets()]
+    if as_json:
+        print_json({t.name: {name: system.chips.value for name, system in t.systems.items()} for t in targets})
+        return 0
+    table = Table("target", "system", "chips", "neurocores", title="targets", title_justify="left")
+    for target in targets:
+        for system in target.systems.values():
+            table.add_row(target.name, system.name, str(system.chips.value), f"{target.neurocores(system):,}")
+    console().print(table)
+    return 0

@@ -1,0 +1,181 @@
+"""The way of ``bispik-compile``: checkpoint, graph, NIR, integers, neurocores, verification."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.backends.verify import verify
+from bispik.cli import text
+from bispik.compiler.artifact import save_program
+from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
+from bispik.compiler.float_network import run_float
+from bispik.compiler.graph import Injection, SpikingGraph
+from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.nir_export import write_nir
+from bispik.compiler.nir_import import read_nir
+from bispik.compiler.plan import Plan, map_program, plan, require_room
+from bispik.compiler.program import NeuronProgram
+from bispik.compiler.quantize import QuantizeOptions, check_options, quantize
+from bispik.compiler.shapes import graph_shape
+from bispik.compiler.target import Target
+from bispik.models.bispikclm.data import TokenText
+from bispik.models.errors import BispikError
+from bispik.models.files import read_text, written_whole
+
+STAGES = ("lift", "nir", "quantize", "map")
+"""Stages whose result ``--dump-after`` can write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileRequest:
+    """What the user asks for."""
+
+    source: Path
+    target: Target
+    system: str | None
+    output: Path
+    bits: int
+    neurons: NeuronProgram
+    window: int | None
+    head_on_chip: bool
+    calibration: Path | None
+    held_out: Path | None
+    tokenizer: Path | None
+    dump_after: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compiled:
+    """What came out."""
+
+    graph: SpikingGraph
+    mapped: MappedProgram
+    nir_nodes: int
+    seconds: dict[str, float]
+    """Wall time by stage."""
+
+
+class Stages:
+    """Times the stages and shows them while they run."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.show = show
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, title: str) -> Generator[None]:
+        """Time a block as the stage ``name``; ``title`` says what it does."""
+        self.show(title)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+def load_graph(request: CompileRequest) -> SpikingGraph:
+    """Read a checkpoint, or a NIR file that an earlier compile wrote, as a spiking graph."""
+    if request.source.suffix == ".nir":
+        graph = read_nir(request.source)
+        tokenizer = read_text(request.tokenizer, "tokeniser") if request.tokenizer else graph.tokenizer
+        return replace(graph, tokenizer=tokenizer)
+    from bispik.compiler.lift import lift
+    from bispik.models.bispikclm.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(request.source)
+    found = text.beside(request.source, request.tokenizer, "tokenizer.json")
+    return lift(checkpoint, read_text(found, "tokeniser") if found else "")
+
+
+def dry_run(request: CompileRequest) -> Plan:
+    """Return what the network would take on the target; nothing is quantised and nothing written."""
+    graph = load_graph(request)
+    return _plan(request, graph, _options(request, graph))
+
+
+def compile_network(request: CompileRequest, stages: Stages) -> Compiled:
+    """Compile, verify, and write ``model.nir`` and ``program.bspk`` into the output folder.
+
+    Raises:
+        BispikError: for wrong input; nothing half-written is left behind.
+    """
+    with stages("lift", "reading the network"):
+        graph = load_graph(request)
+        options = _options(request, graph)
+    _dump(request, "lift", lambda: describe_graph(graph))
+    require_room(_plan(request, graph, options))
+    calibration, held_out = _texts(request, graph, options.window)
+    with stages("nir", "writing and reading NIR"):
+        nir = request.output / "model.nir"
+        nodes = write_nir(graph, nir)
+        graph = read_nir(nir)
+    _dump(request, "nir", lambda: describe_graph(graph))
+    with stages("quantize", "calibrating and quantising"):
+        calibrated = run_float(graph, calibration)
+        program = quantize(graph, calibrated, options)
+    _dump(request, "quantize", lambda: describe_program(program))
+    with stages("map", "mapping to neurocores"):
+        mapped = map_program(program, request.target, request.system, calibrated.mean_outputs(), request.seed)
+    _dump(request, "map", lambda: describe_mapping(mapped))
+    with stages("verify", "comparing integers with floats on held-out text"):
+        verification = verify(graph, program, held_out.ids, held_out.num_bytes)
+        mapped = replace(mapped, program=replace(program, verification=verification))
+    with stages("write", "writing the program"):
+        save_program(mapped, request.output / "program.bspk")
+    return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds)
+
+
+def _options(request: CompileRequest, graph: SpikingGraph) -> QuantizeOptions:
+    options = QuantizeOptions(
+        bits=request.bits,
+        neuron_program=request.neurons,
+        window=request.window if request.window is not None else graph.max_positions,
+        head_on_chip=request.head_on_chip,
+        seed=request.seed,
+    )
+    check_options(graph, options)
+    return options
+
+
+def _plan(request: CompileRequest, graph: SpikingGraph, options: QuantizeOptions) -> Plan:
+    """Cut the network to neurocores from its shapes alone, so that what does not fit is refused before any work."""
+    shape = graph_shape(
+        graph,
+        bits=options.bits,
+        window=options.window,
+        neuron_program=options.neuron_program,
+        head_on_chip=options.head_on_chip,
+    )
+    return plan(shape, request.target, request.system)
+
+
+def _texts(request: CompileRequest, graph: SpikingGraph, window: int) -> tuple[npt.NDArray[np.int64], TokenText]:
+    """Tokenise the calibration text and the held-out text; see ``--calib`` and ``--held-out``."""
+    calibration = text.beside(request.source, request.calibration, "calibration.txt")
+    held_out = text.beside(request.source, request.held_out, "heldout.txt")
+    if calibration is None:
+        raise BispikError(
+            f"{request.source}: no calibration.txt stands beside it; give ordinary text with --calib FILE"
+        )
+    if held_out is None:
+        raise BispikError(
+            f"{request.source}: no heldout.txt stands beside it; give text that the network was not trained on "
+            "with --held-out FILE"
+        )
+    vocabulary = len(graph.of_kind(Injection)[0].token_table)
+    return (
+        text.calibration_batch(graph.tokenizer, calibration, window, vocabulary),
+        text.verification_text(graph.tokenizer, held_out, vocabulary),
+    )
+
+
+def _dump(request: CompileRequest, stage: str, description: Callable[[], str]) -> None:
+    if request.dump_after == stage:
+        with written_whole(request.output / f"{stage}.txt") as temporary:
+            temporary.write_text(description(), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""``bispik-compile``'s actions: plan only, or compile, run, account and report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bispik.backends.host import Sampler
+from bispik.backends.trace import RunTrace
+from bispik.cli.account import account_of, limits, summary, write_reports
+from bispik.cli.common import console, print_json
+from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, dry_run
+from bispik.cli.execute import run_program
+from bispik.cli.text import encode
+from bispik.compiler.plan import Plan
+from bispik.compiler.target import load_target
+from bispik.energy.profiles import load_profile
+from bispik.energy.report import ReportInput
+from bispik.energy.tables import audit_table, energy_table, resource_table
+from bispik.models.files import folder_written_whole
+
+ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.html", "json": "report.json"}
+
+
+def plan_only(options: argparse.Namespace) -> int:
+    """``--dry-run``: say what the network would take on the target."""
+    made = dry_run(_request(options))
+    if options.json:
+        print_json(_plan_values(made))
+    else:
+        _print_plan(console(), made)
+    return 0
+
+
+def compile_and_report(options: argparse.Namespace) -> int:
+    """Compile, verify, run, account, write the artifacts and print the tables."""
+    request, profile = _request(options), load_profile(options.profile)
+    terminal = console()
+    with folder_written_whole(options.out) as folder, _progress(terminal) as show:
+        stages = Stages(show)
+        compiled = compile_network(replace(request, output=folder), stages)
+        with stages("run", f"running on {options.run or 'sim'}"):
+            trace = _run(options, compiled)
+        with stages("report", "accounting for energy and writing the reports"):
+            report = account_of(trace, profile)
+            write_reports(report, folder)
+    if options.json:
+        paths = {kind: str(options.out / name) for kind, name in ARTIFACTS.items()}
+        print_json(_values(compiled, report, trace, paths))
+    else:
+        _print(terminal, options, compiled, report, trace)
+    return 0
+
+
+def _request(options: argparse.Namespace) -> CompileRequest:
+    return CompileRequest(
+        source=options.source,
+        target=load_target(options.target),
+        system=options.system,
+        output=options.out,
+        bits=options.bits,
+        neurons=options.neurons,
+        window=options.window,
+        head_on_chip=options.head == "chip",
+        calibration=options.calib,
+        held_out=options.held_out,
+        tokenizer=options.tokenizer,
+        dump_after=options.dump_after,
+        seed=options.seed,
+    )
+
+
+@contextmanager
+def _progress(terminal: Console) -> Generator[Callable[[str], None]]:
+    """Show what is being done, on a terminal only."""
+    if not terminal.is_terminal:
+        yield lambda _title: None
+        return
+    with terminal.status("starting") as status:
+        yield status.update
+
+
+def _run(options: argparse.Namespace, compiled: Compiled) -> RunTrace:
+    """Run the user's prompt on the user's backend, or else the first window of the held-out text on ``sim``."""
+    program, verification = compiled.mapped.program, compiled.mapped.program.verification
+    if options.run is None:
+        sample = verification.sample if verification else ()
+        return run_program(compiled.mapped, "sim", sample, 0, Sampler())
+    prompt = encode(program.tokenizer, options.prompt, "the prompt").tolist()
+    sampler = Sampler(options.temperature, options.top_k, options.seed)
+    return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampler)
+
+
+def _plan_values(made: Plan) -> dict[str, Any]:
+    return {
+        "target": made.target.name,
+        "system": made.system.name if made.system else None,
+        "chips": made.chips,
+        "neurocores": made.neurocores,
+        "neurocores_lower_bound": made.neurocores_lower_bound,
+        "limited_by": made.limited_by.resource,
+        "limits": limits(made.resources),
+        "nodes": made.use_by_node(),
+    }
+
+
+def _print_plan(terminal: Console, made: Plan) -> None:
+    room = (
+        f"{made.system.name}, {made.chips} chip(s)"
+        if made.system
+        else f"too large for any system of {made.target.name}"
+    )
+    table = Table(title=f"{made.neurocores} neurocores: {room}", title_justify="left")
+    table.add_column("resource")
+    for name in ("total", "limit of a neurocore", "neurocores at least"):
+        table.add_column(name, justify="right")
+    for use in made.resources:
+        table.add_row(use.resource, f"{use.total:,}", f"{use.limit:,} {use.unit}", str(use.neurocores_at_least))
+    terminal.print(table)
+
+
+def _values(compiled: Compiled, report: ReportInput, trace: RunTrace, paths: dict[str, str]) -> dict[str, Any]:
+    """The object that ``--json`` prints."""
+    return {
+        **summary(report),
+        "nir": {"path": paths["nir"], "nodes": compiled.nir_nodes},
+        "text": trace.text,
+        "artifacts": paths,
+        "seconds": compiled.seconds,
+    }
+
+
+def _print(
+    terminal: Console, options: argparse.Namespace, compiled: Compiled, report: ReportInput, trace: RunTrace
+) -> None:
+    """The tables on stderr; the generated text, if there is one, on stdout."""
+    if options.run:
+        print(trace.text)
+    verification = compiled.mapped.program.verification
+    terminal.print(resource_table(compiled.mapped))
+    if verification:
+        terminal.print(
+            f"float {verification.bpb_float:.3f}, integer {verification.bpb_integer:.3f} bits per byte on "
+            f"{verification.tokens:,} held-out tokens; {verification.spike_agreement:.2%} of spikes agree"
+        )
+    terminal.print(energy_table(report.energy))
+    terminal.print(audit_table(report.audit))
+    terminal.print(f"ran on {trace.execution_mode}")
+    for name in ARTIFACTS.values():
+        terminal.print(f"wrote {options.out / name}")

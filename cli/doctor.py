@@ -1,0 +1,78 @@
+"""``--doctor``: what is installed, what is not, and what that costs."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One part of the installation."""
+
+    part: str
+    found: str
+    """Version, or empty if it is missing."""
+    note: str
+    """What works because of it, or what its absence costs."""
+
+
+def examine() -> tuple[Finding, ...]:
+    """Look at the installation, importing nothing heavy but Lava."""
+    return (
+        Finding(part="Python", found=platform.python_version(), note=f"{platform.system()} {platform.machine()}"),
+        _package("numpy", "reference and sim backends"),
+        _package("torch", "reading .pt checkpoints, training", "checkpoints cannot be read: pip install torch"),
+        _package("nir", "checking exported networks", "networks cannot be read back: pip install nir"),
+        _package("tokenizers", "prompts as text", "only --tokens works: pip install tokenizers"),
+        _checked("lava-nc", _import_lava, "the lava backend"),
+        _checked(
+            "lava-loihi (Intel)", _import_lava_loihi, "running on Loihi 2 hardware", "from Intel's research community"
+        ),
+        _package("transformers", "bispik-train: OPT teachers", "no training: pip install 'bispik[train]'"),
+    )
+
+
+def table(findings: tuple[Finding, ...]) -> Table:
+    """Return the findings for a terminal."""
+    result = Table("part", "found", "what that means", title="bispik installation", title_justify="left")
+    for finding in findings:
+        result.add_row(
+            finding.part, finding.found or "missing", finding.note, style=None if finding.found else "yellow"
+        )
+    return result
+
+
+def _package(name: str, use: str, cost: str = "") -> Finding:
+    try:
+        return Finding(part=name, found=version(name), note=use)
+    except PackageNotFoundError:
+        return Finding(part=name, found="", note=cost or f"no {use}")
+
+
+def _checked(part: str, load: Callable[[], str], use: str, remedy: str = "") -> Finding:
+    try:
+        return Finding(part=part, found=load(), note=use)
+    except ImportError as error:
+        return Finding(part=part, found="", note=f"no {use}: {remedy or error}")
+
+
+def _import_lava() -> str:
+    from bispik.backends.lava.compat import import_lava
+
+    import_lava()
+    return version("lava-nc")
+
+
+def _import_lava_loihi() -> str:
+    if (
+        importlib.util.find_spec("lava") is None
+        or importlib.util.find_spec("lava.magma.compiler.subcompilers.nc") is None
+    ):
+        raise ImportError("not installed")
+    return version("lava-loihi")

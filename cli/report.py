@@ -1,0 +1,65 @@
+"""``bispik-report``: the account of a program's energy, from the program itself or from a trace of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bispik.backends.host import Sampler
+from bispik.backends.trace import TRACE, RunTrace, load_trace
+from bispik.cli.account import account_of, summary, write_html
+from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.execute import run_program
+from bispik.compiler.artifact import file_format, load_program
+from bispik.energy.json_report import report_json
+from bispik.energy.profiles import list_profiles, load_profile
+from bispik.energy.tables import audit_table, energy_table, resource_table
+from bispik.models.errors import BispikError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    result = Parser(
+        prog="bispik-report",
+        description="Account for the energy of a run. A program alone first runs on the held-out text that it carries.",
+    )
+    result.add_argument("source", type=Path, metavar="PROGRAM|TRACE", help="a program.bspk, or what --trace wrote")
+    result.add_argument("--profile", default="loihi2", help=f"{', '.join(list_profiles())} or a .toml sheet")
+    result.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the report as one HTML file")
+    result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    return run("bispik-report", lambda: _report(options))
+
+
+def _report(options: argparse.Namespace) -> int:
+    profile = load_profile(options.profile)
+    trace = load_trace(options.source) if file_format(options.source) == TRACE.name else _sample_run(options.source)
+    report = account_of(trace, profile)
+    if options.out:
+        write_html(report, options.out)
+    if options.json:
+        print_json({**summary(report), **report_json(report)})
+        return 0
+    terminal = console()
+    terminal.print(resource_table(trace.mapped))
+    terminal.print(energy_table(report.energy))
+    terminal.print(audit_table(report.audit))
+    terminal.print(f"ran on {trace.execution_mode}")
+    if options.out:
+        terminal.print(f"wrote {options.out}")
+    return 0
+
+
+def _sample_run(path: Path) -> RunTrace:
+    """Run a program's own sample of held-out text on ``sim``."""
+    mapped = load_program(path)
+    verification = mapped.program.verification
+    if verification is None or not verification.sample:
+        raise BispikError(f"{path}: holds no sample text; run it with bispik-run --trace FILE and report on that")
+    return run_program(mapped, "sim", verification.sample, 0, Sampler())

@@ -1,0 +1,89 @@
+"""Text to token ids for the command lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.models.bispikclm.data import TokenText, parse_tokenizer
+from bispik.models.errors import BispikError
+from bispik.models.files import read_text
+
+CALIBRATION_WINDOWS = 4
+"""Windows of text that weight scales are chosen on."""
+
+VERIFICATION_TOKENS = 2048
+"""Held-out tokens on which integers and floats are compared."""
+
+
+def encode(tokenizer: str, text: str, what: str) -> npt.NDArray[np.int64]:
+    """Return token ids of a text.
+
+    Raises:
+        BispikError: if there is no tokeniser or the text gives no token.
+    """
+    if not tokenizer:
+        raise BispikError(f"{what}: no tokeniser is known; give one with --tokenizer, or token ids with --tokens")
+    ids = np.array(parse_tokenizer(tokenizer, "tokeniser").encode(text).ids, dtype=np.int64)
+    if len(ids) == 0:
+        raise BispikError(f"{what} is empty; give at least one word")
+    return ids
+
+
+def decode(tokenizer: str, ids: list[int]) -> str:
+    """Return the text of token ids; without a tokeniser the ids themselves."""
+    if not tokenizer:
+        return " ".join(map(str, ids))
+    text: str = parse_tokenizer(tokenizer, "tokeniser").decode(ids)
+    return text
+
+
+def read_ids(path: Path) -> npt.NDArray[np.int64]:
+    """Read token ids, separated by white space or commas, from a text file."""
+    words = read_text(path, "token ids").replace(",", " ").split()
+    try:
+        return np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise BispikError(f"{path}: not a list of token ids: {error}") from error
+
+
+def beside(checkpoint: Path, chosen: Path | None, name: str) -> Path | None:
+    """Return the user's file, else the file of that name beside the checkpoint, else None."""
+    if chosen is not None:
+        return chosen
+    neighbour = checkpoint.parent / name
+    return neighbour if neighbour.is_file() else None
+
+
+def calibration_batch(tokenizer: str, path: Path, window: int, vocabulary: int) -> npt.NDArray[np.int64]:
+    """Return windows of text spread over a file, (windows, tokens).
+
+    Raises:
+        BispikError: if the text has fewer tokens than one window, or ids beyond the network's vocabulary.
+    """
+    ids = encode(tokenizer, read_text(path, "calibration text"), f"{path}: the calibration text")
+    _check_vocabulary(ids, vocabulary, path)
+    if len(ids) < window:
+        raise BispikError(f"{path}: {len(ids)} tokens of calibration text; at least one window of {window} is needed")
+    windows = min(CALIBRATION_WINDOWS, len(ids) // window)
+    starts = np.linspace(0, len(ids) - window, windows).astype(int)
+    return np.stack([ids[start : start + window] for start in starts])
+
+
+def verification_text(tokenizer: str, path: Path, vocabulary: int) -> TokenText:
+    """Return the first tokens of a held-out text, and their length in bytes."""
+    ids = encode(tokenizer, read_text(path, "held-out text"), f"{path}: the held-out text")[: VERIFICATION_TOKENS + 1]
+    _check_vocabulary(ids, vocabulary, path)
+    if len(ids) < 2:
+        raise BispikError(f"{path}: {len(ids)} tokens of held-out text; at least 2 are needed")
+    return TokenText(ids=ids, num_bytes=len(decode(tokenizer, ids[1:].tolist()).encode()))
+
+
+def _check_vocabulary(ids: npt.NDArray[np.int64], vocabulary: int, path: Path) -> None:
+    if ids.max() >= vocabulary:
+        raise BispikError(
+            f"{path}: the tokeniser gives id {ids.max()}, but the network knows {vocabulary} tokens; "
+            "give the tokeniser that it was trained with (--tokenizer)"
+        )

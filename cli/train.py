@@ -1,0 +1,95 @@
+"""``bispik-train``: train a teacher on text, distil a spiking student from it, describe it in a card."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bispik.cli.common import Parser, console, run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    result = Parser(
+        prog="bispik-train",
+        description="Train an OPT teacher on text, then distil a BiSpikCLM student from it.",
+    )
+    result.add_argument("run", type=Path, metavar="RUN.toml", help="the training run: files, network, stages")
+    result.add_argument(
+        "--stage",
+        choices=("teacher", "student", "card", "all"),
+        default="all",
+        help="what to do: train one of the two, or evaluate the checkpoint and write its model card "
+        "(default: all; a teacher that is there already is kept)",
+    )
+    result.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's choice)")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    return run("bispik-train", lambda: _train(options))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from bispik.models.bispikclm.card import write_card
+    from bispik.models.bispikclm.run_config import load_run
+    from bispik.models.bispikclm.training import json_lines, train_student, train_teacher
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    training = load_run(options.run)
+    log, progress = json_lines(training.log), _Progress(console())
+
+    def report(metrics: dict[str, Any]) -> None:
+        log(metrics)
+        progress(metrics)
+
+    teacher_is_there = (training.teacher_folder / "config.json").exists()
+    if options.stage == "teacher" or (options.stage == "all" and not teacher_is_there):
+        train_teacher(training, report)
+        progress.terminal.print(f"teacher: {training.teacher_folder}")
+    if options.stage in ("student", "all"):
+        train_student(training, report)
+        progress.terminal.print(f"checkpoint: {training.checkpoint}")
+    if options.stage == "card" or (options.stage == "all" and training.card):
+        progress.terminal.print(f"model card: {write_card(training)}")
+    return 0
+
+
+class _Progress:
+    """A line for every evaluation, and on a terminal one every few seconds in between."""
+
+    def __init__(self, terminal: Console) -> None:
+        self.terminal = terminal
+        self.last = 0.0
+
+    def __call__(self, metrics: dict[str, Any]) -> None:
+        evaluated = "bits_per_byte" in metrics
+        if not evaluated and (not self.terminal.is_terminal or time.monotonic() - self.last < 5):
+            return
+        self.last = time.monotonic()
+        parts: list[str] = []
+        if "loss" in metrics:
+            parts += [f"loss {metrics['loss']:.3f}", f"{metrics['tokens_per_second']:,.0f} tokens/s"]
+        if evaluated:
+            parts.append(f"{metrics['bits_per_byte']:.3f} bits per byte")
+        if "mean_rate" in metrics:
+            parts.append(f"firing rate {metrics['mean_rate']:.1%}")
+        step = f" step {metrics['step']:,}" if "step" in metrics else ""
+        self.terminal.print(f"{metrics['stage']}{step}: {', '.join(parts)}")

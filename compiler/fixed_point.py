@@ -1,0 +1,34 @@
+"""Integer arithmetic of the compiled program: the numbers of Loihi 2 as Lava's ``fixed_pt`` models define them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+DECAY_ONE = 1 << 12
+"""A decay d keeps (4096 - d) / 4096 of a membrane each step (Lava's 12-bit ``dv``)."""
+
+MEMBRANE_MAX = (1 << 23) - 1
+"""Membranes are 24-bit signed and saturate at +-(2^23 - 1), as in Lava's bit-accurate LIF model."""
+
+STOCK_EXPONENT = 6
+"""Lava's LIF shifts the incoming activation and its threshold left by 6 bits."""
+
+STOCK_THRESHOLD_MAX = (1 << 17) - 1
+"""Largest ``vth`` of Lava's LIF, before its shift by 6 (17 bits)."""
+
+STOCK_BIAS_MAX = (1 << 12) - 1
+"""Largest magnitude of a 13-bit signed ``bias_mant``."""
+
+
+def decayed(membrane: IntArray, decay: int) -> IntArray:
+    """Return sign(v) * ((|v| * (4096 - decay)) >> 12): decay in sign-magnitude, rounding toward zero."""
+    kept: IntArray = np.sign(membrane) * ((np.abs(membrane) * (DECAY_ONE - decay)) >> 12)
+    return kept
+
+
+def saturated(membrane: IntArray) -> IntArray:
+    """Clip to the 24-bit membrane range."""
+    return np.clip(membrane, -MEMBRANE_MAX, MEMBRANE_MAX)

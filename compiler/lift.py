@@ -1,0 +1,224 @@
+"""Checkpoint to spiking graph: the only module of the compiler that touches PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from bispik.compiler.graph import (
+    Attention,
+    FloatArray,
+    Injection,
+    Join,
+    Neurons,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Reset,
+    SpikingGraph,
+)
+from bispik.models.bispikclm.checkpoint import Checkpoint
+from bispik.models.bispikclm.config import BiSpikCLMConfig
+from bispik.models.bispikclm.model import SpikingNeurons
+from bispik.models.errors import BispikError
+
+NIR_TIME_STEP = 1e-4
+"""Seconds per time step in the exported NIR; the value that snnTorch assumes, so that it reads the file right."""
+
+
+def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
+    """Return the network as a spiking graph, with every BatchNorm on a current folded away.
+
+    A normalised current g * (I - mean) + b against a threshold is, for a gain g > 0, the current I + (b/g - mean)
+    against threshold / g. In front of a projection g goes into the weights instead, and the threshold stays.
+
+    Args:
+        checkpoint: the trained network.
+        tokenizer: text of its ``tokenizer.json``.
+
+    Raises:
+        BispikError: if the network has parts that are not compiled yet; the message names the switch.
+    """
+    return _Lift(checkpoint).graph(tokenizer)
+
+
+def _refuse_unsupported(config: BiSpikCLMConfig) -> None:
+    reasons = {
+        "block_norm = 'pre' (a LayerNorm inside blocks needs a fixed-point norm)": config.block_norm == "pre",
+        "embedding_spike = false (a real current enters the first block)": not config.embedding_spike,
+        "ffn_output_spike = false without block_output_spike (the residual would be real)": not (
+            config.ffn_output_spike or config.block_output_spike
+        ),
+    }
+    if found := [reason for reason, holds in reasons.items() if holds]:
+        raise BispikError(
+            f"this network cannot be compiled: {'; '.join(found)}. "
+            "This version compiles networks whose blocks exchange spikes and counts of spikes only"
+        )
+
+
+class _Lift:
+    """Reads one checkpoint's tensors; methods are named after the parts of the network that they return."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.config = checkpoint.config
+        self.tensors = checkpoint.tensors
+        _refuse_unsupported(self.config)
+
+    def graph(self, tokenizer: str) -> SpikingGraph:
+        config = self.config
+        embed = Population(
+            name="embed",
+            inputs=(Projection(source="input", weight=None),),
+            neurons=self.neurons("embedding_spike", config.hidden_size),
+        )
+        nodes: list[Node] = [self.injection(), embed]
+        for index in range(config.num_layers):
+            nodes += self.attention_nodes(index, nodes[-1].name)
+            nodes += self.ffn_nodes(index, nodes[-1].name)
+        nodes.append(self.readout(nodes[-1].name))
+        return SpikingGraph(
+            nodes=tuple(nodes),
+            steps_per_token=config.steps_per_token,
+            max_positions=config.max_positions,
+            dt=NIR_TIME_STEP,
+            hyperparameters={**config.to_dict(), "parameters": self.parameters()},
+            tokenizer=tokenizer,
+        )
+
+    def parameters(self) -> int:
+        """Number of trained values; a norm's running statistics are none."""
+        return sum(tensor.numel() for name, tensor in self.tensors.items() if "running_" not in name)
+
+    def injection(self) -> Injection:
+        config, steps = self.config, self.config.steps_per_token
+        gains = [(t + 1) / steps if config.input_current == "ramp" else 1.0 for t in range(steps)]
+        return Injection(
+            name="input",
+            token_table=self.array("token_embedding.weight"),
+            position_table=self.array("position_embedding.weight"),
+            step_gain=tuple(config.input_scale * gain for gain in gains),
+        )
+
+    def attention_nodes(self, index: int, residual: str) -> list[Node]:
+        config, name, key = self.config, f"block_{index:02d}/attn", f"blocks.{index}.attention"
+        nodes: list[Node] = []
+        entry = residual
+        if config.pre_spike:
+            entry = f"{name}/input"
+            nodes.append(self.one_to_one(entry, residual, f"{key}.input_spike", config.hidden_size))
+        nodes += [
+            self.dense(f"{name}/{part}", entry, f"{key}.{part}", f"{key}.{part}_spike")
+            for part in ("query", "key", "value")
+        ]
+        attention = Attention(
+            name=f"{name}/attention",
+            query=f"{name}/query",
+            key=f"{name}/key",
+            value=f"{name}/value",
+            heads=config.num_heads,
+            head_dim=config.head_dim,
+            neurons=self.neurons(f"{key}.score_spike", config.num_heads),
+        )
+        nodes.append(attention)
+        if config.attention_output_spike:
+            nodes.append(self.one_to_one(f"{name}/mixed", attention.name, f"{key}.mixed_spike", config.hidden_size))
+        output = self.dense(f"{name}/output", nodes[-1].name, f"{key}.output", f"{key}.output_spike")
+        return [*nodes, output, Join(name=f"{name}/sum", inputs=(residual, output.name), size=config.hidden_size)]
+
+    def ffn_nodes(self, index: int, residual: str) -> list[Node]:
+        config, name, key = self.config, f"block_{index:02d}/ffn", f"blocks.{index}.ffn"
+        nodes: list[Node] = []
+        entry = residual
+        if config.pre_spike:
+            entry = f"{name}/input"
+            nodes.append(self.one_to_one(entry, residual, f"{key}.input_spike", config.hidden_size))
+        fc1 = self.dense(f"{name}/fc1", entry, f"{key}.fc1", f"{key}.fc1_spike")
+        nodes.append(fc1)
+        if not config.ffn_output_spike:
+            return [*nodes, self.residual_neurons(index, residual, fc1.name)]
+        fc2 = self.dense(f"{name}/fc2", fc1.name, f"{key}.fc2", f"{key}.fc2_spike")
+        nodes += [fc2, Join(name=f"{name}/sum", inputs=(residual, fc2.name), size=config.hidden_size)]
+        if config.block_output_spike:
+            output = f"block_{index:02d}/output"
+            nodes.append(self.one_to_one(output, nodes[-1].name, f"blocks.{index}.output_spike", config.hidden_size))
+        return nodes
+
+    def residual_neurons(self, index: int, residual: str, fc1: str) -> Population:
+        """Neurons on residual + W_2 a + b_2: a real current joins the residual only inside their membranes."""
+        key = f"blocks.{index}"
+        neurons = self.neurons(f"{key}.output_spike", self.config.hidden_size)
+        linear_bias = self.optional(f"{key}.ffn.fc2.bias", self.config.hidden_size)
+        return Population(
+            name=f"block_{index:02d}/sum",
+            inputs=(
+                Projection(source=residual, weight=None),
+                Projection(source=fc1, weight=self.array(f"{key}.ffn.fc2.weight")),
+            ),
+            neurons=dataclasses.replace(neurons, bias=neurons.bias + linear_bias),
+        )
+
+    def readout(self, source: str) -> Readout:
+        log_scale = self.tensors.get("readout_log_scale")
+        return Readout(
+            name="head",
+            source=source,
+            weight=self.array("token_embedding.weight"),
+            gamma=self.array("final_norm.weight"),
+            beta=self.optional("final_norm.bias", self.config.hidden_size).astype(np.float32),
+            epsilon=1e-5,  # torch.nn.LayerNorm's default
+            scale=float(np.exp(log_scale.item())) if log_scale is not None else 1.0,
+        )
+
+    def one_to_one(self, name: str, source: str, spike: str, size: int) -> Population:
+        return Population(
+            name=name, inputs=(Projection(source=source, weight=None),), neurons=self.neurons(spike, size)
+        )
+
+    def dense(self, name: str, source: str, linear: str, spike: str) -> Population:
+        weight = self.array(f"{linear}.weight").astype(np.float64)
+        size = len(weight)
+        gain, bias = self.affine(spike, size)
+        current_bias = gain * self.optional(f"{linear}.bias", size) + bias
+        return Population(
+            name=name,
+            inputs=(Projection(source=source, weight=(gain[:, None] * weight).astype(np.float32)),),
+            neurons=self.plain_neurons(np.full(size, self.config.threshold), current_bias),
+        )
+
+    def neurons(self, spike: str, size: int) -> Neurons:
+        """Neurons whose normalisation folds into threshold and bias."""
+        gain, bias = self.affine(spike, size)
+        return self.plain_neurons(self.config.threshold / gain, bias / gain)
+
+    def plain_neurons(self, threshold: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> Neurons:
+        reset: Reset = "soft" if self.config.reset == "subtract" else "hard"
+        return Neurons(decay=self.config.decay, threshold=threshold, bias=bias, reset=reset, fire="ge")
+
+    def affine(self, spike: str, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Gain and bias that the normalisation in front of a population applies to its current."""
+        log_gain = self.tensors.get(f"{spike}.log_gain")
+        if log_gain is None:
+            return np.ones(size), np.zeros(size)
+        gain = np.exp(_float64(log_gain))
+        bias = _float64(self.tensors[f"{spike}.bias"])
+        if f"{spike}.running_mean" not in self.tensors:
+            return gain, bias
+        gain = gain / np.sqrt(_float64(self.tensors[f"{spike}.running_var"]) + SpikingNeurons.epsilon)
+        return gain, bias - gain * _float64(self.tensors[f"{spike}.running_mean"])
+
+    def array(self, name: str) -> FloatArray:
+        result: FloatArray = self.tensors[name].numpy()
+        return result
+
+    def optional(self, name: str, size: int) -> npt.NDArray[np.float64]:
+        return _float64(self.tensors[name]) if name in self.tensors else np.zeros(size)
+
+
+def _float64(tensor: Tensor) -> npt.NDArray[np.float64]:
+    result: npt.NDArray[np.float64] = tensor.double().numpy()
+    return result

@@ -1,0 +1,206 @@
+"""Reading a NIR file that nobody vouches for: every look at it is checked, every fault becomes a `BispikError`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bispik.compiler.nir_schema import CHANGED
+from bispik.compiler.nir_tree import Array, Edge
+from bispik.models.errors import BispikError
+
+MAX_COMPRESSION = 32
+"""Compressed arrays may take this many times the file's size in memory, all together."""
+
+HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+"""What h5py raises for a damaged file."""
+
+
+class NirFile:
+    """An open NIR file: nodes have paths (``n001_block/n1_res``), their items keys (``metadata/bispik/op``)."""
+
+    def __init__(self, path: Path, file: h5py.File, content: Array) -> None:
+        self._path = path
+        self._file = file
+        self._content = content
+        self._items: dict[str, Any] = {}
+        self._arrays: dict[tuple[str, str], Array] = {}
+        self._budget = MAX_COMPRESSION * content.nbytes
+
+    def error(self, path: str, fault: str) -> BispikError:
+        """Return an error that names the file and the node."""
+        return BispikError(f"{self._path}: {path}: {fault}" if path else f"{self._path}: {fault}")
+
+    def has(self, path: str, key: str = "") -> bool:
+        """Tell whether there is such a node, or such an item of it."""
+        return self._find(path, key) is not None
+
+    def names(self, path: str, key: str = "") -> list[str]:
+        """Return the names of a node's items, or of what is in one of them."""
+        with self._faults(path):
+            return list(self._group(path, key))
+
+    def text(self, path: str, key: str) -> str:
+        """Return a string."""
+        dataset = self._dataset(path, key)
+        with self._faults(path):
+            if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
+                raise self.error(path, f"{key} is not a string; {CHANGED}")
+            return str(dataset.asstr()[()])
+
+    def is_text(self, path: str, key: str) -> bool:
+        """Tell whether an item is a string."""
+        with self._faults(path):
+            return h5py.check_string_dtype(self._dataset(path, key).dtype) is not None
+
+    def integer(self, path: str, key: str) -> int:
+        """Return an integer."""
+        return int(self._scalar(path, key, "iu", "an integer"))
+
+    def real(self, path: str, key: str) -> float:
+        """Return a real number, which may be stored as an integer."""
+        return float(self._scalar(path, key, "iuf", "a number"))
+
+    def edges(self, path: str, limit: int) -> list[Edge]:
+        """Return the edges of the graph at a path, at most ``limit``."""
+        dataset = self._dataset(path, "edges")
+        with self._faults(path):
+            shape, is_text = dataset.shape, h5py.check_string_dtype(dataset.dtype) is not None
+            if len(shape) != 2 or shape[1] != 2 or not is_text:
+                raise self.error(path, f"edges is not a list of pairs of names; {CHANGED}")
+            if len(dataset) > limit:
+                raise self.error(path, f"{len(dataset)} edges, more than the {limit} that could be; {CHANGED}")
+            return [(str(source), str(target)) for source, target in dataset.asstr()[()]]
+
+    def array(self, path: str, key: str, ndim: int) -> Array:
+        """Return float32 or float64 numbers, read-only; the same array each time.
+
+        What is stored uncompressed is mapped, not read: it takes no memory until it is looked at.
+        """
+        if (path, key) not in self._arrays:
+            self._arrays[path, key] = self._load(path, key, ndim)
+        return self._arrays[path, key]
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        """Return what an Input or Output says about its channels."""
+        dataset = self._dataset(path, "shape")
+        with self._faults(path):
+            if dataset.dtype.kind not in "iu" or dataset.shape != (1,):
+                raise self.error(path, f"shape is not a list of one integer; {CHANGED}")
+            return tuple(int(n) for n in dataset[()])
+
+    def node_types(self) -> Counter[str]:
+        """Count the types of all nodes; for messages about files that are none of ours."""
+        types: Counter[str] = Counter()
+
+        def count(name: str, item: object) -> None:
+            parts = f"node/{name}".split("/")
+            if parts[-1] == "type" and "metadata" not in parts and isinstance(item, h5py.Dataset):
+                self._check_storage(item, name, "type")
+                value = item[()]
+                types[value.decode(errors="replace") if isinstance(value, bytes) else "?"] += 1
+
+        with self._faults(""):
+            self._group("").visititems(count)
+        return types
+
+    def _load(self, path: str, key: str, ndim: int) -> Array:
+        dataset = self._dataset(path, key)
+        with self._faults(path):
+            if dataset.dtype not in (np.float32, np.float64):
+                raise self.error(path, f"{key} has the type {dataset.dtype}, expected float32 or float64; {CHANGED}")
+            if dataset.ndim != ndim:
+                raise self.error(path, f"{key} has {dataset.ndim} dimensions, expected {ndim}; {CHANGED}")
+            array = self._mapped(dataset) if dataset.id.get_offset() is not None else dataset[()]
+        array.setflags(write=False)
+        return array
+
+    def _mapped(self, dataset: h5py.Dataset) -> Array:
+        return np.ndarray(dataset.shape, dataset.dtype, buffer=self._content, offset=dataset.id.get_offset())
+
+    def _scalar(self, path: str, key: str, kinds: str, what: str) -> Any:
+        dataset = self._dataset(path, key)
+        with self._faults(path):
+            if dataset.shape != () or dataset.dtype.kind not in kinds:
+                raise self.error(path, f"{key} is not {what}; {CHANGED}")
+            return dataset[()]
+
+    def _group(self, path: str, key: str = "") -> h5py.Group:
+        item = self._find(path, key)
+        if not isinstance(item, h5py.Group):
+            raise self._missing(path, key)
+        return item
+
+    def _dataset(self, path: str, key: str) -> h5py.Dataset:
+        """Return an item that does not claim more memory than it may."""
+        item = self._find(path, key)
+        if not isinstance(item, h5py.Dataset):
+            raise self._missing(path, key)
+        with self._faults(path):
+            self._check_storage(item, path, key)
+        return item
+
+    def _missing(self, path: str, key: str) -> BispikError:
+        return self.error(path, f"{key if self.has(path) else 'the node'} is missing; {CHANGED}")
+
+    def _check_storage(self, dataset: h5py.Dataset, path: str, key: str) -> None:
+        """Check the declared size against the file's before memory is taken for it."""
+        if dataset.is_virtual or dataset.external:
+            raise self.error(path, f"{key} lies in another file, which is not followed")
+        needed, stored = max(dataset.nbytes, _chunk_bytes(dataset)), self._content.nbytes
+        in_one_piece = dataset.id.get_offset() is not None
+        if not in_one_piece:
+            self._budget -= needed
+        if needed > stored if in_one_piece else self._budget < 0:
+            claim = f"{key} claims {needed:,} bytes, which a file of {stored:,} bytes cannot hold"
+            raise self.error(path, f"{claim}; {CHANGED}")
+
+    def _find(self, path: str, key: str) -> h5py.Group | h5py.Dataset | None:
+        places = [f"nodes/{name}" for name in path.split("/") if name]
+        with self._faults(path):
+            return self._item("/".join(["node", *places, *([key] if key else [])]), path)
+
+    def _item(self, location: str, path: str) -> Any:
+        """Return a group or dataset, or None; links that lead elsewhere, even out of the file, are not followed."""
+        if location not in self._items:
+            outer, _, name = location.rpartition("/")
+            group = self._item(outer, path) if outer else self._file
+            link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
+            if link is not None and not isinstance(link, h5py.HardLink):
+                raise self.error(path, f"{name} is a link to another place, which is not followed")
+            self._items[location] = None if link is None else group[name]
+        return self._items[location]
+
+    @contextmanager
+    def _faults(self, path: str) -> Generator[None, None, None]:
+        try:
+            yield
+        except HDF5_FAULTS as error:
+            raise self.error(path, f"damaged HDF5: {error}; copy or export the file again") from error
+
+
+@contextmanager
+def open_nir(path: Path) -> Generator[NirFile, None, None]:
+    """Open a NIR file for reading.
+
+    Raises:
+        BispikError: if it cannot be read, is no HDF5 file, or ends too early.
+    """
+    try:
+        content = np.memmap(path, np.uint8, "r")
+        file = h5py.File(path, "r")
+    except (OSError, ValueError) as error:
+        raise BispikError(f"{path}: not a readable NIR file: {error}; copy or export it again") from error
+    with file:
+        yield NirFile(path, file, content)
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    return math.prod(dataset.chunks or (0,)) * int(dataset.dtype.itemsize)

@@ -1,0 +1,158 @@
+"""What a network takes on a target, and the mapping itself: partition, choice of a system, placement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bispik.compiler.mapping import MappedProgram, ResourceUse, Slice
+from bispik.compiler.partition import partition
+from bispik.compiler.place import place
+from bispik.compiler.program import QuantizedProgram
+from bispik.compiler.rules import check
+from bispik.compiler.schedule import skews
+from bispik.compiler.shapes import NetworkShape, program_shape
+from bispik.compiler.target import System, Target
+from bispik.models.errors import BispikError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """A network cut to neurocores, not yet placed; no weight was needed for it."""
+
+    network: NetworkShape
+    target: Target
+    system: System | None
+    """The one that was asked for, else the smallest with room; None if there is room in none."""
+    partition: tuple[tuple[Slice, ...], ...]
+    """Slices of each neurocore."""
+    resources: tuple[ResourceUse, ...]
+
+    @property
+    def neurocores(self) -> int:
+        """Number of neurocores."""
+        return len(self.partition)
+
+    @property
+    def chips(self) -> int:
+        """Number of chips that hold them."""
+        return -(-self.neurocores // self.target.mesh.usable_neurocores.value)
+
+    @property
+    def limited_by(self) -> ResourceUse:
+        """The resource of which the network needs most neurocores' worth."""
+        return max(self.resources, key=lambda use: use.total / use.limit)
+
+    @property
+    def neurocores_lower_bound(self) -> int:
+        """No mapping can do with fewer neurocores."""
+        return max(use.neurocores_at_least for use in self.resources)
+
+    def use_by_node(self) -> dict[str, dict[str, int]]:
+        """Return by node, in order, its use of each resource over all neurocores."""
+        totals: dict[str, dict[str, int]] = {
+            node.name: dict.fromkeys((use.resource for use in self.resources), 0) for node in self.network.nodes
+        }
+        for part in (part for slices in self.partition for part in slices):
+            for resource, amount in part.use.items():
+                totals[part.node][resource] += amount
+        return totals
+
+
+def plan(network: NetworkShape, target: Target, system_name: str | None = None) -> Plan:
+    """Return what a network takes on a target, from its shapes alone.
+
+    Raises:
+        BispikError: if the system is unknown or too small, or one row of a node needs more than a neurocore has. A
+            network that fits into no system of the target has a plan all the same, with no system.
+    """
+    cut = partition(network, target)
+    named = None if system_name is None else target.system(system_name)
+    candidates = list(target.systems.values()) if named is None else [named]
+    room = next((system for system in candidates if target.neurocores(system) >= len(cut)), None)
+    made = Plan(network=network, target=target, system=room, partition=cut, resources=_resources(cut, target))
+    if named is not None and room is None:
+        raise BispikError(_too_large(made, named))
+    return made
+
+
+def map_program(
+    program: QuantizedProgram,
+    target: Target,
+    system_name: str | None = None,
+    rates: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> MappedProgram:
+    """Return the program on neurocores of the smallest system with room, or of the named one; every rule is checked.
+
+    Args:
+        program: the network in integers.
+        target: hardware sheet.
+        system_name: board; None for the smallest with room.
+        rates: measured spikes per output and step by node, for placement; see `routes.messages_per_step`.
+        seed: of the placement's search.
+
+    Raises:
+        BispikError: if the system is unknown, the program fits into no system or breaks a design rule.
+    """
+    made = plan(program_shape(program), target, system_name)
+    system = require_room(made)
+    mapped = MappedProgram(
+        program=program,
+        target=target,
+        system=system,
+        neurocores=place(made.partition, target, system, rates or {}, seed),
+        resources=made.resources,
+        skew=skews(program),
+    )
+    check(mapped)
+    return mapped
+
+
+def require_room(made: Plan) -> System:
+    """Return the plan's system.
+
+    Raises:
+        BispikError: if the network fits into no system of the target.
+    """
+    if made.system is None:
+        raise BispikError(_too_large(made, list(made.target.systems.values())[-1]))
+    return made.system
+
+
+def _resources(neurocores: Sequence[Sequence[Slice]], target: Target) -> tuple[ResourceUse, ...]:
+    rows: list[ResourceUse] = []
+    for name, limit in target.resources.items():
+        used = [sum(part.use[name] for part in slices) for slices in neurocores]
+        rows.append(
+            ResourceUse(
+                resource=name,
+                unit=limit.unit,
+                limit=limit.value,
+                total=sum(used),
+                busiest=max(used, default=0),
+                neurocores_at_least=-(-sum(used) // limit.value),
+            )
+        )
+    return tuple(rows)
+
+
+_REMEDIES = {
+    "synapse_memory": "use --bits 4",
+    "memory": "use --bits 4 or a smaller --window",
+    "state_memory": "use a smaller --window",
+    "neurons": "use a smaller --window",
+}
+
+
+def _too_large(made: Plan, system: System) -> str:
+    target, limiting = made.target, made.limited_by
+    larger = next((s.name for s in target.systems.values() if target.neurocores(s) >= made.neurocores), None)
+    remedy = _REMEDIES.get(limiting.resource, "use a smaller model") + (f" or --system {larger}" if larger else "")
+    chips = f"{system.chips.value:,} chip{'' if system.chips.value == 1 else 's'}"
+    neurocores = f"{made.neurocores:,} neurocores of {target.neurocores(system):,}"
+    available = f"{chips} of {target.mesh.usable_neurocores.value}"
+    resource = (
+        f"{limiting.resource.replace('_', ' ')}: {limiting.total:,} {limiting.unit}, {limiting.limit:,} a neurocore"
+    )
+    return f"{system.name}: too small: needs {neurocores} ({available}), most of them for {resource}; {remedy}"

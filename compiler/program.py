@@ -1,0 +1,243 @@
+"""The quantised program: the network in integers, exactly as every backend runs it.
+
+Population, at every time step (v' and s' are those of the step before; both start at 0 for every token):
+
+    I = sum over inputs of (weight @ output(source)) << exponent
+    soft: v = saturate(decay(v') + I + bias - subtract * s')
+    hard: v = saturate(decay(v') + I + bias), and v is stored as 0 where the neuron spikes
+    s = 1 if v > threshold else 0
+
+with ``decay`` and ``saturate`` of `fixed_point`. Join: the sum of its inputs. Attention, per head and stored token j
+(the current token is stored before it asks): I = (q . k_j) << exponent, a_j = s of the neuron above with the head's
+constants, output = sum over j of a_j * v_j. Readout: accumulators += weight @ output(source); they start at 0 for
+every token and are read by the host behind its last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.compiler.graph import NodeT, Reset
+
+SEMANTICS_VERSION = 1
+"""Changes whenever the equations above change: a program runs only on the semantics it was made for."""
+
+NeuronProgram: TypeAlias = Literal["stock", "bispik"]
+"""``stock``: Lava's LIFReset (hard reset, one threshold a population); ``bispik``: ours, needs microcode on a chip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerNeurons:
+    """Constants of a population's neurons, in membrane units."""
+
+    program: NeuronProgram
+    reset: Reset
+    decay: int
+    """0 to 4095: lost 4096ths of the membrane per step."""
+    threshold: npt.NDArray[np.int32]
+    """(n,): spike if v > threshold, strictly. ``U >= theta`` is stored as ceil(theta * scale) - 1, which is exact."""
+    subtract: npt.NDArray[np.int32]
+    """(n,): taken from the membrane one step after a spike; 0 for a hard reset."""
+    bias: npt.NDArray[np.int32]
+    """(n,): added in every step."""
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return len(self.threshold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerInjection:
+    """Host input: current ((token_table[id] + position_table[position]) * step_gain[t]), injected one-to-one."""
+
+    name: str
+    token_table: npt.NDArray[np.int16]
+    position_table: npt.NDArray[np.int16]
+    step_gain: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Channels."""
+        return int(self.token_table.shape[1])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerProjection:
+    """Synapses: current += (weight @ output(source)) << exponent."""
+
+    source: str
+    weight: npt.NDArray[np.int8] | None
+    """(neurons, source size); (neurons,) for one-to-one synapses; None for one-to-one synapses of weight 1."""
+    exponent: int
+    bits: int
+    """Bits per stored weight; 0 where weight is None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerPopulation:
+    """Neurons and the projections whose currents they sum. Output: spikes 0 or 1."""
+
+    name: str
+    inputs: tuple[IntegerProjection, ...]
+    neurons: IntegerNeurons
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return self.neurons.size
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return tuple(projection.source for projection in self.inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerJoin:
+    """Sum of the inputs. Output: graded, at most ``maximum``."""
+
+    name: str
+    inputs: tuple[str, ...]
+    size: int
+    maximum: int
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return self.inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerAttention:
+    """Spiking attention over stored binary keys and values. Output: graded, 0 to the window."""
+
+    name: str
+    query: str
+    key: str
+    value: str
+    heads: int
+    head_dim: int
+    exponent: int
+    neurons: IntegerNeurons
+    """One entry per head."""
+
+    @property
+    def size(self) -> int:
+        """Output channels."""
+        return self.heads * self.head_dim
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return (self.query, self.key, self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerReadout:
+    """Integer accumulators over the vocabulary, and what the host does with them.
+
+    accumulator = sum over t of weight @ r[t]                                  on chip (or host: ``on_chip``)
+    logits = accumulator * scale / sqrt(var(c / T) + epsilon) + bias,  c = sum over t of r[t]     on the host
+
+    The final LayerNorm's gain and its mean subtraction are folded into ``weight``.
+    """
+
+    name: str
+    source: str
+    weight: npt.NDArray[np.int8]
+    """(vocabulary, size)."""
+    bits: int
+    on_chip: bool
+    scale: float
+    epsilon: float
+    bias: npt.NDArray[np.float32]
+    """(vocabulary,): LayerNorm's bias seen through the head; all zero if it has none."""
+
+    @property
+    def size(self) -> int:
+        """Vocabulary."""
+        return int(self.weight.shape[0])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return (self.source,)
+
+
+IntegerNode: TypeAlias = IntegerInjection | IntegerPopulation | IntegerJoin | IntegerAttention | IntegerReadout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopulationReport:
+    """How far one population in integers is from the float network on the calibration text."""
+
+    name: str
+    spike_agreement: float
+    """Share of (neuron, time step) places where both spike or both do not, both networks running freely."""
+    membrane_error: float
+    """Root mean square of (v / scale - U) / threshold, both networks running freely."""
+    firing_rate_float: float
+    firing_rate_integer: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The program in integers against the float network, on held-out text."""
+
+    tokens: int
+    bpb_float: float
+    """Bits per byte of the float network."""
+    bpb_integer: float
+    spike_agreement: float
+    """Over all populations, each neuron and time step counted once."""
+    populations: tuple[PopulationReport, ...]
+    sample: tuple[int, ...]
+    """Token ids of the first window of that text, so that an account of energy can be made from the program alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedProgram:
+    """The network in integers; ``nodes`` stand in the order in which a time step visits them."""
+
+    nodes: tuple[IntegerNode, ...]
+    steps_per_token: int
+    window: int
+    """Tokens that the keys and values have room for; a sequence ends there."""
+    bits: int
+    neuron_program: NeuronProgram
+    membrane_scale: Mapping[str, npt.NDArray[np.float64]]
+    """Per population: membrane units per unit of the float network's membrane, (n,)."""
+    hyperparameters: Mapping[str, int | float | str | bool]
+    tokenizer: str
+    verification: Verification | None = None
+    """None until the program has been held against the float network."""
+    semantics_version: int = SEMANTICS_VERSION
+
+    def node(self, name: str) -> IntegerNode:
+        """Return the node of that name."""
+        return next(node for node in self.nodes if node.name == name)
+
+    def of_kind(self, kind: type[NodeT]) -> tuple[NodeT, ...]:
+        """Return the nodes of one kind, in order."""
+        return tuple(node for node in self.nodes if isinstance(node, kind))
+
+    @property
+    def injection(self) -> IntegerInjection:
+        """The host's input."""
+        return self.of_kind(IntegerInjection)[0]
+
+    @property
+    def readout(self) -> IntegerReadout:
+        """The language-model head."""
+        return self.of_kind(IntegerReadout)[0]

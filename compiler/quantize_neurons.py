@@ -1,0 +1,175 @@
+"""One population in integers: a scale for its membranes that its weights, thresholds and biases share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.compiler.bounds import current_range, membrane_bound
+from bispik.compiler.calibrate import largest_integer, rounded, row_scales
+from bispik.compiler.fixed_point import (
+    DECAY_ONE,
+    MEMBRANE_MAX,
+    STOCK_BIAS_MAX,
+    STOCK_EXPONENT,
+    STOCK_THRESHOLD_MAX,
+)
+from bispik.compiler.graph import Neurons
+from bispik.compiler.program import IntegerNeurons, IntegerProjection, NeuronProgram
+from bispik.models.errors import BispikError
+
+FloatArray = npt.NDArray[np.float64]
+
+MAXIMAL_EXPONENT = 12
+"""Largest shift on a current: thresholds then resolve finer than the 12 bits of the decay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InputSynapses:
+    """One input of a population, with what calibration knows of it."""
+
+    source: str
+    weight: FloatArray | None
+    """(neurons, inputs), or None for one-to-one synapses of weight 1."""
+    maximum: int
+    """Largest output of the source."""
+    samples: FloatArray
+    """(samples, inputs): the source's outputs on text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One way to write a population in integers."""
+
+    program: NeuronProgram
+    projections: tuple[IntegerProjection, ...]
+    scale: FloatArray
+    """(neurons,): membrane units per unit of the float membrane."""
+    low: FloatArray
+    """(neurons,): lowest current that any input causes in one step, in membrane units."""
+    high: FloatArray
+
+
+def first_safe(
+    name: str, neurons: Neurons, candidates: Iterable[Candidate], steps: int
+) -> tuple[Candidate, IntegerNeurons]:
+    """Return the first candidate whose membranes stay within 24 bits for every input.
+
+    Raises:
+        BispikError: if there is none; the message says how far the last one was off.
+    """
+    reached = 0.0
+    for candidate in candidates:
+        integers = integer_neurons(neurons, candidate.scale, candidate.program)
+        bias, subtract = integers.bias.astype(np.float64), integers.subtract.astype(np.float64)
+        bound = membrane_bound(candidate.low, candidate.high, bias, subtract, integers.decay, steps)
+        reached = float(bound.max())
+        if reached <= MEMBRANE_MAX:
+            return candidate, integers
+    raise BispikError(
+        f"{name}: membranes could reach {reached:,.0f} of {MEMBRANE_MAX:,} (24 bits); "
+        "use fewer --bits or a smaller --window"
+    )
+
+
+def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram) -> IntegerNeurons:
+    """Write decay, threshold, reset and bias in integers; ``scale`` is membrane units per unit, (neurons,).
+
+    v >= theta holds for an integer v exactly if v > ceil(theta * scale) - 1, and v > theta if v > floor(theta * scale).
+    A threshold above the 24-bit range can never be reached and stays unreachable when it is cut there.
+    """
+    exact = neurons.threshold * scale
+    strict = np.ceil(exact) - 1 if neurons.fire == "ge" else np.floor(exact)
+    bias = np.rint(neurons.bias * scale)
+    if program == "stock":
+        # The scale puts theta half a unit of Lava's threshold above a multiple of 2^6, so `ge` and `gt` agree there.
+        strict = np.floor(exact / (1 << STOCK_EXPONENT)) * (1 << STOCK_EXPONENT)
+        bias = _mantissa_rounded(bias)
+    subtract = np.rint(exact) if neurons.reset == "soft" else np.zeros_like(exact)
+    return IntegerNeurons(
+        program=program,
+        reset=neurons.reset,
+        decay=min(DECAY_ONE - 1, round((1 - neurons.decay) * DECAY_ONE)),
+        threshold=np.minimum(strict, MEMBRANE_MAX).astype(np.int32),
+        subtract=np.minimum(subtract, MEMBRANE_MAX).astype(np.int32),
+        bias=np.clip(bias, -MEMBRANE_MAX, MEMBRANE_MAX).astype(np.int32),
+    )
+
+
+def synapse_candidates(
+    neurons: Neurons, synapses: tuple[InputSynapses, ...], program: NeuronProgram, bits: int
+) -> Iterator[Candidate]:
+    """Yield ways to write a population that is driven by synapses, the finest first."""
+    if program == "stock":
+        return _stock_candidates(neurons, synapses, bits)
+    return _bispik_candidates(neurons, synapses, bits)
+
+
+def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
+    """Weights have a scale per row; the exponent on all currents steps down from the finest."""
+    matrices = [(s.weight, s.samples) for s in synapses if s.weight is not None]
+    if not matrices:
+        for exponent in range(MAXIMAL_EXPONENT, -1, -1):
+            units = np.full(neurons.size, float(1 << exponent))
+            yield _candidate("bispik", synapses, units, [None] * len(synapses), [exponent] * len(synapses), bits)
+        return
+    chosen = np.stack([row_scales(weight, samples, bits, per_row=True) for weight, samples in matrices])
+    rows: FloatArray = chosen.min(axis=0)
+    shift, one_to_one = 0, np.zeros(0, np.int8)
+    if len(matrices) < len(synapses):
+        # One-to-one inputs of weight 1 must match the row's scale: an integer weight m << shift is the scale itself.
+        shift = int(np.ceil(np.log2(rows.max() / largest_integer(8))))
+        one_to_one = np.maximum(1, np.floor(rows / 2.0**shift)).astype(np.int8)
+        rows = one_to_one.astype(np.float64) * 2.0**shift
+    weights = [one_to_one if s.weight is None else rounded(s.weight, rows, bits) for s in synapses]
+    for exponent in range(MAXIMAL_EXPONENT, max(-1, -shift - 1), -1):
+        exponents = [exponent + shift if s.weight is None else exponent for s in synapses]
+        yield _candidate("bispik", synapses, rows * float(1 << exponent), weights, exponents, bits)
+
+
+def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
+    """Lava's exponent is fixed and all neurons share a threshold, so weights carry the differences between rows."""
+    share = 1.0 / neurons.threshold.astype(np.float64)
+    normal = [(np.ones((neurons.size, 1)) if s.weight is None else s.weight) * share[:, None] for s in synapses]
+    inputs = [np.ones((1, 1)) if s.weight is None else s.samples for s in synapses]
+    wanted = min(row_scales(weight, x, bits, per_row=False)[0] for weight, x in zip(normal, inputs, strict=True))
+    threshold = min(STOCK_THRESHOLD_MAX, int(wanted - 0.5))
+    while threshold >= 1:
+        rows = (threshold + 0.5) * share
+        weights = [
+            rounded(np.ones((neurons.size, 1)), rows, bits)[:, 0] if s.weight is None else rounded(s.weight, rows, bits)
+            for s in synapses
+        ]
+        exponents = [STOCK_EXPONENT] * len(synapses)
+        yield _candidate("stock", synapses, rows * (1 << STOCK_EXPONENT), weights, exponents, bits)
+        threshold //= 2
+
+
+def _candidate(
+    program: NeuronProgram,
+    synapses: tuple[InputSynapses, ...],
+    scale: FloatArray,
+    weights: Sequence[npt.NDArray[np.int8] | None],
+    exponents: list[int],
+    bits: int,
+) -> Candidate:
+    low, high = np.zeros(len(scale)), np.zeros(len(scale))
+    projections: list[IntegerProjection] = []
+    for synapse, weight, exponent in zip(synapses, weights, exponents, strict=True):
+        matrix = np.ones((len(scale), 1)) if weight is None else weight.astype(np.float64).reshape(len(scale), -1)
+        lowest, highest = current_range(matrix, synapse.maximum)
+        low, high = low + lowest * (1 << exponent), high + highest * (1 << exponent)
+        stored = 0 if weight is None else 8 if weight.ndim == 1 else bits
+        projections.append(IntegerProjection(source=synapse.source, weight=weight, exponent=exponent, bits=stored))
+    return Candidate(program=program, projections=tuple(projections), scale=scale, low=low, high=high)
+
+
+def _mantissa_rounded(bias: FloatArray) -> FloatArray:
+    """Round to a common power of two so that every mantissa fits Lava's 13-bit signed ``bias_mant``."""
+    exponent = 0
+    while np.abs(bias).max(initial=0.0) > STOCK_BIAS_MAX << exponent:
+        exponent += 1
+    return np.clip(np.rint(bias / (1 << exponent)), -STOCK_BIAS_MAX, STOCK_BIAS_MAX) * (1 << exponent)

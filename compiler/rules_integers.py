@@ -1,0 +1,232 @@
+"""Design rules on the integers of a program: ranges that a neurocore and Lava's own processes can represent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.compiler.bounds import membrane_bound
+from bispik.compiler.fixed_point import DECAY_ONE, STOCK_BIAS_MAX, STOCK_EXPONENT, STOCK_THRESHOLD_MAX
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerInjection,
+    IntegerJoin,
+    IntegerNeurons,
+    IntegerPopulation,
+    IntegerProjection,
+    IntegerReadout,
+    QuantizedProgram,
+)
+from bispik.compiler.target import Target
+
+IntArray = npt.NDArray[np.int64]
+
+
+def weight_bits_are_supported(program: QuantizedProgram, target: Target) -> Iterator[str]:
+    """Stored weights have a number of bits that the neurocore knows."""
+    low, high = target.storage.weight_bits_min.value, target.storage.weight_bits_max.value
+    for where, _, bits in _stored_weights(program):
+        if not low <= bits <= high:
+            yield f"{where}: {bits} bits a weight; {target.name} stores {low} to {high}"
+
+
+def weights_fit_their_bits(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Weights lie in the symmetric range of their bits; of 1 bit they are -1 or 1."""
+    for where, weight, bits in _stored_weights(program):
+        limit = max(1, (1 << (bits - 1)) - 1)
+        # int8 has no +128, so the magnitude is taken from both ends.
+        largest = max(int(weight.max(initial=0)), -int(weight.min(initial=0)))
+        if largest > limit:
+            yield f"{where}: a weight of magnitude {largest}; {bits} bits hold up to {limit}"
+
+
+def decays_fit_12_bits(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Decays are 0 to 4095."""
+    for where, neurons in _neurons(program):
+        if not 0 <= neurons.decay < DECAY_ONE:
+            yield f"{where}: decay {neurons.decay}; it must be 0 to {DECAY_ONE - 1}"
+
+
+def neuron_constants_fit_the_membrane(program: QuantizedProgram, target: Target) -> Iterator[str]:
+    """Thresholds, subtractions and biases are numbers that a membrane can hold."""
+    limit = _membrane_max(target)
+    for where, neurons in _neurons(program):
+        for what in ("threshold", "subtract", "bias"):
+            largest = int(np.abs(getattr(neurons, what).astype(np.int64)).max(initial=0))
+            if largest > limit:
+                yield f"{where}: a {what} of magnitude {largest:,}; membranes hold up to {limit:,}"
+
+
+def membranes_cannot_overflow(program: QuantizedProgram, target: Target) -> Iterator[str]:
+    """No input whatever drives a membrane out of its range within the steps of a token."""
+    limit = _membrane_max(target)
+    for where, neurons, low, high in _current_ranges(program):
+        bias, subtract = neurons.bias.astype(np.float64), neurons.subtract.astype(np.float64)
+        bound = membrane_bound(
+            low.astype(np.float64), high.astype(np.float64), bias, subtract, neurons.decay, program.steps_per_token
+        )
+        reached = float(bound.max(initial=0))
+        if reached > limit:
+            yield f"{where}: a membrane could reach {reached:,.0f} of {limit:,}; use fewer --bits or a smaller --window"
+
+
+def accumulators_cannot_overflow(program: QuantizedProgram, target: Target) -> Iterator[str]:
+    """No input whatever drives an accumulator of a readout on chip out of range within the steps of a token."""
+    limit = _membrane_max(target)
+    for node in (node for node in program.of_kind(IntegerReadout) if node.on_chip):
+        low, high = _sums(node.weight, _maxima(program)[node.source])
+        reached = int(max(high.max(initial=0), -low.min(initial=0))) * program.steps_per_token
+        if reached > limit:
+            yield f"{node.name}: an accumulator could reach {reached:,} of {limit:,}; use fewer --bits or --head host"
+
+
+def graded_spikes_fit_their_payload(program: QuantizedProgram, target: Target) -> Iterator[str]:
+    """No join or attention sends a number that is larger than a graded spike can carry."""
+    bits = target.storage.spike_payload_bits.value
+    for where, maximum in _maxima(program).items():
+        if maximum >= 1 << bits:
+            yield f"{where}: sends up to {maximum:,}; a graded spike carries {bits} bits; use a smaller --window"
+
+
+def joins_name_their_maximum(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """The maximum of a join is no less than the sum of its inputs can be."""
+    maxima = _maxima(program)
+    for node in program.of_kind(IntegerJoin):
+        reached = sum(maxima.get(source, 0) for source in node.inputs)
+        if reached > node.maximum:
+            yield f"{node.name}: can reach {reached}, but its maximum is {node.maximum}; quantise the graph anew"
+
+
+def stock_neurons_reset_to_zero(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Lava's own neuron has a hard reset only."""
+    for node in _stock(program):
+        if node.neurons.reset != "hard" or node.neurons.subtract.any():
+            yield f"{node.name}: a soft reset, which Lava's LIFReset does not have; use --neurons bispik"
+
+
+def stock_neurons_share_a_threshold(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Lava's own neuron has one ``vth`` a population, of 17 bits, and shifts it left by 6."""
+    for node in _stock(program):
+        found = np.unique(node.neurons.threshold)
+        if len(found) > 1:
+            yield f"{node.name}: {len(found)} different thresholds; Lava's LIFReset has one; use --neurons bispik"
+        elif any(value % (1 << STOCK_EXPONENT) for value in found.tolist()):
+            yield f"{node.name}: threshold {found[0]:,} is no multiple of {1 << STOCK_EXPONENT}; use --neurons bispik"
+        elif any(not 0 <= value >> STOCK_EXPONENT <= STOCK_THRESHOLD_MAX for value in found.tolist()):
+            yield f"{node.name}: vth {found[0] >> STOCK_EXPONENT:,}; Lava's LIFReset holds 0 to {STOCK_THRESHOLD_MAX:,}"
+
+
+def stock_biases_share_an_exponent(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Lava's own neuron has biases of a 13-bit mantissa and one exponent a population."""
+    for node in _stock(program):
+        bias = node.neurons.bias.astype(np.int64)
+        common = int(np.bitwise_or.reduce(np.abs(bias), initial=0))
+        exponent = (common & -common).bit_length() - 1 if common else 0
+        mantissa = int((np.abs(bias) >> exponent).max(initial=0))
+        if mantissa > STOCK_BIAS_MAX:
+            yield f"{node.name}: bias_mant {mantissa:,} of {STOCK_BIAS_MAX:,}; use --neurons bispik"
+
+
+def stock_currents_are_shifted_by_6(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Lava's own neuron shifts every current left by 6."""
+    for node in _stock(program):
+        for projection in node.inputs:
+            if projection.exponent != STOCK_EXPONENT:
+                yield f"{node.name} from {projection.source}: exponent {projection.exponent}, not {STOCK_EXPONENT}"
+
+
+ProgramRule = Callable[[QuantizedProgram, Target], Iterator[str]]
+PROGRAM_RULES: tuple[ProgramRule, ...] = (
+    weight_bits_are_supported,
+    weights_fit_their_bits,
+    decays_fit_12_bits,
+    neuron_constants_fit_the_membrane,
+    membranes_cannot_overflow,
+    accumulators_cannot_overflow,
+    graded_spikes_fit_their_payload,
+    joins_name_their_maximum,
+    stock_neurons_reset_to_zero,
+    stock_neurons_share_a_threshold,
+    stock_biases_share_an_exponent,
+    stock_currents_are_shifted_by_6,
+)
+
+
+def _membrane_max(target: Target) -> int:
+    return (1 << (target.storage.membrane_bits.value - 1)) - 1
+
+
+def _stock(program: QuantizedProgram) -> Iterator[IntegerPopulation]:
+    return (node for node in program.of_kind(IntegerPopulation) if node.neurons.program == "stock")
+
+
+def _neurons(program: QuantizedProgram) -> Iterator[tuple[str, IntegerNeurons]]:
+    for node in program.nodes:
+        if isinstance(node, IntegerPopulation | IntegerAttention):
+            yield node.name, node.neurons
+
+
+def _stored_weights(program: QuantizedProgram) -> Iterator[tuple[str, npt.NDArray[np.int8], int]]:
+    for node in program.of_kind(IntegerPopulation):
+        for projection in node.inputs:
+            if projection.weight is not None:
+                yield f"{node.name} from {projection.source}", projection.weight, projection.bits
+    for readout in program.of_kind(IntegerReadout):
+        yield readout.name, readout.weight, readout.bits
+
+
+def _maxima(program: QuantizedProgram) -> dict[str, int]:
+    """Return the largest output of every node that sends."""
+    maxima: dict[str, int] = {}
+    for node in program.nodes:
+        if isinstance(node, IntegerPopulation):
+            maxima[node.name] = 1
+        elif isinstance(node, IntegerJoin):
+            maxima[node.name] = node.maximum
+        elif isinstance(node, IntegerAttention):
+            maxima[node.name] = program.window
+    return maxima
+
+
+def _current_ranges(program: QuantizedProgram) -> Iterator[tuple[str, IntegerNeurons, IntArray, IntArray]]:
+    """Yield the lowest and highest current into each neuron of each population and attention, in membrane units."""
+    maxima = _maxima(program)
+    for node in program.nodes:
+        if isinstance(node, IntegerAttention):
+            none = np.zeros(node.heads, np.int64)
+            yield node.name, node.neurons, none, none + (node.head_dim << node.exponent)
+        elif isinstance(node, IntegerPopulation):
+            ranges = [_input_range(program, projection, node.size, maxima) for projection in node.inputs]
+            low, high = np.array(ranges, np.int64).sum(axis=0)
+            yield node.name, node.neurons, low, high
+
+
+def _input_range(
+    program: QuantizedProgram, projection: IntegerProjection, size: int, maxima: dict[str, int]
+) -> tuple[IntArray, IntArray]:
+    source = program.node(projection.source)
+    if isinstance(source, IntegerInjection):
+        low, high = _injected_range(source)
+    else:
+        low, high = _sums(projection.weight, maxima[projection.source])
+    shift = projection.exponent
+    return np.broadcast_to(low << shift, size), np.broadcast_to(high << shift, size)
+
+
+def _sums(weight: npt.NDArray[np.int8] | None, maximum: int) -> tuple[IntArray, IntArray]:
+    """Return the lowest and highest sum over inputs in [0, maximum], by row."""
+    if weight is None:
+        return np.array([0]), np.array([maximum])
+    rows = weight.reshape(len(weight), -1)
+    low = np.minimum(rows, 0).sum(axis=1, dtype=np.int64) * maximum
+    high = np.maximum(rows, 0).sum(axis=1, dtype=np.int64) * maximum
+    return low, high
+
+
+def _injected_range(injection: IntegerInjection) -> tuple[IntArray, IntArray]:
+    low = injection.token_table.min(axis=0).astype(np.int64) + injection.position_table.min(axis=0)
+    high = injection.token_table.max(axis=0).astype(np.int64) + injection.position_table.max(axis=0)
+    gains = np.array(injection.step_gain, np.int64)[:, None]
+    return (low * gains).min(axis=0), (high * gains).max(axis=0)

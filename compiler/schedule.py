@@ -1,0 +1,28 @@
+"""When things happen on a clocked fabric, where every synaptic hop takes one time step (Lava, Loihi)."""
+
+from __future__ import annotations
+
+from bispik.compiler.program import IntegerInjection, IntegerNode, QuantizedProgram
+
+
+def skews(program: QuantizedProgram) -> dict[str, int]:
+    """Return by node how many steps behind the injection its output of the same logical step appears.
+
+    skew(node) = 1 + the largest skew of its sources; the injection and the population that it drives have 0,
+    because the host writes that current into the neurons themselves.
+    """
+    injection = program.injection.name
+    skew: dict[str, int] = {}
+    for node in program.nodes:
+        if isinstance(node, IntegerInjection) or node.sources == (injection,):
+            skew[node.name] = 0
+        else:
+            skew[node.name] = 1 + max(skew[source] for source in node.sources)
+    return skew
+
+
+def delays(node: IntegerNode, skew: dict[str, int]) -> tuple[int, ...]:
+    """Return by input how many extra steps (beyond the hop) it must wait so that all inputs of a node meet."""
+    if skew[node.name] == 0:
+        return (0,) * len(node.sources)
+    return tuple(skew[node.name] - 1 - skew[source] for source in node.sources)

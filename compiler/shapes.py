@@ -1,0 +1,138 @@
+"""The shape of a network: what a mapping has to know of it, and no weight.
+
+It comes from a quantised program, or from a graph that is yet to be quantised (a dry run).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from bispik.compiler.graph import Attention, Injection, Join, Node, Population, Projection, Readout, SpikingGraph
+from bispik.compiler.mapping import SliceKind
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerInjection,
+    IntegerJoin,
+    IntegerNode,
+    IntegerPopulation,
+    IntegerProjection,
+    IntegerReadout,
+    NeuronProgram,
+    QuantizedProgram,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputShape:
+    """Synapses from one source to the rows of a node."""
+
+    source: str
+    fan_in: int
+    """Source outputs that one row reads: all of them, or 1: row r reads output r."""
+    one_to_one: bool
+    bits: int
+    """Stored per synapse; 0 for a synapse of weight 1."""
+    host: bool
+    """The host writes this current into the neurons themselves: nothing is stored and no axon leads there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeShape:
+    """A node that lies on neurocores: ``size`` rows (outputs), each with the same inputs."""
+
+    name: str
+    kind: SliceKind
+    size: int
+    inputs: tuple[InputShape, ...]
+    program: NeuronProgram
+    """What the neurons of a population run; each of the other kinds has a program of its own."""
+    head_dim: int = 1
+    """Attention: channels of one head, which stay together. 1 for the other kinds."""
+    readers: int = 0
+    """Inputs of other nodes on neurocores that read this node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkShape:
+    """The nodes that lie on neurocores, in the order in which a time step visits them."""
+
+    nodes: tuple[NodeShape, ...]
+    steps_per_token: int
+    window: int
+    """Tokens that keys and values have room for."""
+
+
+def program_shape(program: QuantizedProgram) -> NetworkShape:
+    """Return the shape of a quantised program."""
+    on_chip = (node for node in program.nodes if not (isinstance(node, IntegerReadout) and not node.on_chip))
+    nodes = _node_shapes(tuple(on_chip), bits=program.bits, program=program.neuron_program)
+    return network_shape(nodes, steps_per_token=program.steps_per_token, window=program.window)
+
+
+def graph_shape(
+    graph: SpikingGraph, *, bits: int, window: int, neuron_program: NeuronProgram = "bispik", head_on_chip: bool = True
+) -> NetworkShape:
+    """Return the shape that a graph will have once it is quantised to ``bits`` per weight."""
+    on_chip = (node for node in graph.nodes if head_on_chip or not isinstance(node, Readout))
+    nodes = _node_shapes(tuple(on_chip), bits=bits, program=neuron_program)
+    return network_shape(nodes, steps_per_token=graph.steps_per_token, window=window)
+
+
+def network_shape(nodes: Iterable[NodeShape], *, steps_per_token: int, window: int) -> NetworkShape:
+    """Return a network of the nodes, with the readers of each counted."""
+    nodes = tuple(nodes)
+    readers = Counter(entry.source for node in nodes for entry in node.inputs)
+    counted = tuple(replace(node, readers=readers[node.name]) for node in nodes)
+    return NetworkShape(nodes=counted, steps_per_token=steps_per_token, window=window)
+
+
+def _node_shapes(
+    nodes: tuple[Node, ...] | tuple[IntegerNode, ...], bits: int, program: NeuronProgram
+) -> Iterable[NodeShape]:
+    sizes = {node.name: node.size for node in nodes}
+    host = {node.name for node in nodes if isinstance(node, Injection | IntegerInjection)}
+    for node in nodes:
+        if isinstance(node, Injection | IntegerInjection):
+            continue
+        if isinstance(node, Population | IntegerPopulation):
+            inputs = tuple(_projection_shape(entry, sizes, host, bits) for entry in node.inputs)
+            runs = node.neurons.program if isinstance(node, IntegerPopulation) else program
+            yield NodeShape(name=node.name, kind="population", size=node.size, inputs=inputs, program=runs)
+        elif isinstance(node, Readout | IntegerReadout):
+            stored = node.bits if isinstance(node, IntegerReadout) else bits
+            inputs = (_dense(node.source, sizes, stored),)
+            yield NodeShape(name=node.name, kind="readout", size=node.size, inputs=inputs, program=program)
+        else:
+            yield _summing_shape(node, host, program)
+
+
+def _summing_shape(
+    node: Join | IntegerJoin | Attention | IntegerAttention, host: set[str], program: NeuronProgram
+) -> NodeShape:
+    inputs = tuple(_one_to_one(source, host) for source in node.sources)
+    if isinstance(node, Join | IntegerJoin):
+        return NodeShape(name=node.name, kind="join", size=node.size, inputs=inputs, program=program)
+    return NodeShape(
+        name=node.name, kind="attention", size=node.size, inputs=inputs, program=program, head_dim=node.head_dim
+    )
+
+
+def _projection_shape(
+    entry: Projection | IntegerProjection, sizes: dict[str, int], host: set[str], bits: int
+) -> InputShape:
+    stored = entry.bits if isinstance(entry, IntegerProjection) else bits
+    if entry.weight is None:
+        return _one_to_one(entry.source, host)
+    if entry.weight.ndim == 1:
+        return _one_to_one(entry.source, host, stored)
+    return _dense(entry.source, sizes, stored)
+
+
+def _dense(source: str, sizes: dict[str, int], bits: int) -> InputShape:
+    return InputShape(source=source, fan_in=sizes[source], one_to_one=False, bits=bits, host=False)
+
+
+def _one_to_one(source: str, host: set[str], bits: int = 0) -> InputShape:
+    return InputShape(source=source, fan_in=1, one_to_one=True, bits=bits, host=source in host)

@@ -1,0 +1,143 @@
+"""Energy of one run, joules, by layer, neurocore and event.
+
+    E = sum over events of count * energy                                          dynamic: what spikes and updates cost
+      + chips * (P_chip + P_board) * seconds + P_host * seconds                    static: what flows anyway
+      + sum over host operations of count * energy                                 host
+
+``chips`` are those that hold a part of the program; others of a board are taken to be off. The counts are exact
+(`bispik.backends.counts`); the constants come from a profile, each with low, default, high, source and grade. In the
+``sequential`` schedule neurons also pay an inactive update in each of the ``depth`` steps in which a token only travels
+on: ``update_waiting``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bispik.backends.counts import EventCounts
+from bispik.compiler.mapping import MappedProgram
+from bispik.energy.baselines import Baseline, ann_baselines
+from bispik.energy.latency import FloatArray, Schedule, durations
+from bispik.energy.lines import EnergyLine, Scope, dynamic_lines, host_lines, static_lines
+from bispik.energy.pricing import Priced, priced_events
+from bispik.energy.profiles import Profile
+from bispik.energy.ranges import Range, total
+from bispik.energy.sensitivity import Swing, swings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EnergyReport:
+    """The account of one run; joules and seconds over all its tokens."""
+
+    profile: Profile
+    schedule: Schedule
+    tokens: int
+    spikes: int
+    synops: int
+    chips: int
+    lines: tuple[EnergyLine, ...]
+    neurocore_joules: FloatArray
+    """(neurocores, 3): dynamic energy of each, low, default and high."""
+    seconds: Range
+    token_seconds: FloatArray
+    """(tokens,), default."""
+    token_joules: FloatArray
+    """(tokens,), default, all scopes."""
+    baselines: tuple[Baseline, ...]
+    sensitivity: tuple[Swing, ...]
+    """Largest swing first."""
+
+    def scope(self, scope: Scope) -> Range:
+        """Return the energy of one scope."""
+        return total(line.energy for line in self.lines if line.scope == scope)
+
+    @property
+    def total(self) -> Range:
+        """Dynamic, static and host together."""
+        return total(line.energy for line in self.lines)
+
+    @property
+    def per_token(self) -> Range:
+        """Joules per token."""
+        return self.total / self.tokens
+
+    @property
+    def per_spike(self) -> Range | None:
+        """Dynamic joules per spike; None if nothing spiked."""
+        return self.scope("dynamic") / self.spikes if self.spikes else None
+
+    @property
+    def compared(self) -> Range:
+        """What is held against a baseline: dynamic and host, for a baseline has no static power either."""
+        return self.scope("dynamic") + self.scope("host")
+
+    def cost_of(self, baseline: Baseline) -> Range:
+        """Return what the baseline pays: for its memory too if the profile's synops pay for theirs."""
+        return baseline.total if self.profile.counts_memory else baseline.arithmetic
+
+    def ratio(self, baseline: Baseline) -> Range:
+        """Return energy over the baseline's, from the best case to the worst."""
+        ours, theirs = self.compared, self.cost_of(baseline)
+        return Range(ours.low / theirs.high, ours.default / theirs.default, ours.high / theirs.low)
+
+
+def account(
+    mapped: MappedProgram, counts: EventCounts, profile: Profile, schedule: Schedule = "sequential"
+) -> EnergyReport:
+    """Return the energy account of a run.
+
+    Args:
+        mapped: what ran where.
+        counts: its events.
+        profile: energies per event.
+        schedule: how tokens follow each other, see `bispik.energy.latency`.
+    """
+    priced = tuple(priced_events(counts, schedule))
+    by_token = durations(counts.load, profile, schedule)
+    seconds = Range(*(float(tokens.sum()) for tokens in by_token))
+    lines = (
+        *dynamic_lines(counts, profile, priced),
+        *static_lines(mapped.chips, profile, seconds),
+        *host_lines(counts, profile),
+    )
+    return EnergyReport(
+        profile=profile,
+        schedule=schedule,
+        tokens=counts.tokens,
+        spikes=counts.total("spike"),
+        synops=counts.synops,
+        chips=mapped.chips,
+        lines=lines,
+        neurocore_joules=_neurocore_joules(counts, profile, priced),
+        seconds=seconds,
+        token_seconds=by_token[1],
+        token_joules=_token_joules(lines, profile, priced, by_token[1]),
+        baselines=ann_baselines(mapped.program, counts.positions),
+        sensitivity=swings(lines, counts.load, profile, schedule, mapped.chips),
+    )
+
+
+def _neurocore_joules(counts: EventCounts, profile: Profile, priced: Sequence[Priced]) -> FloatArray:
+    joules = np.zeros((counts.neurocores, 3))
+    for item in priced:
+        energy = profile[item.constant]
+        np.add.at(joules, counts.neurocore, np.outer(item.by_slice, [energy.low, energy.default, energy.high]))
+    return joules
+
+
+def _token_joules(
+    lines: Sequence[EnergyLine], profile: Profile, priced: Sequence[Priced], seconds: FloatArray
+) -> FloatArray:
+    """(tokens,): its own events, of the static energy a share by its duration, of the host's an equal share."""
+    joules = np.zeros(len(seconds))
+    for item in priced:
+        joules += item.by_token * profile[item.constant].default
+    static = total(line.energy for line in lines if line.scope == "static").default
+    host = total(line.energy for line in lines if line.scope == "host").default
+    duration = float(seconds.sum())
+    if duration:
+        joules += seconds * (static / duration)
+    return joules + host / len(seconds)

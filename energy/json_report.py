@@ -1,0 +1,153 @@
+"""The report as plain values: what ``--json`` and ``report.json`` hold, and every number behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bispik.backends.counts import SYNOPS
+from bispik.energy.account import EnergyReport
+from bispik.energy.activity_views import firing_rates, spikes_per_synapse
+from bispik.energy.audit import Audit
+from bispik.energy.baselines import baseline_constants
+from bispik.energy.constants import Constant
+from bispik.energy.lines import EnergyLine
+from bispik.energy.ranges import Range
+from bispik.energy.report import ReportInput
+from bispik.energy.views import grade_of, grade_shares
+
+
+def report_json(report: ReportInput) -> dict[str, Any]:
+    """Return ``energy``, ``audit``, ``counts`` and what they rest on.
+
+    Energies are joules, per token where the key says so, over the whole run elsewhere; ``energy.lines`` sum to
+    ``energy.totals``. Where a key holds one number of a range, it is the default.
+    """
+    energy, audit = report.energy, report.audit
+    return {
+        "execution_mode": report.execution_mode,
+        "energy": {
+            **energy_summary(energy),
+            "other_schedule": energy_summary(report.other_schedule()),
+            "totals": {scope: energy.scope(scope).to_dict() for scope in ("dynamic", "static", "host")}
+            | {"all": energy.total.to_dict()},
+            "lines": [_line(energy, line) for line in energy.lines],
+            "neurocores": _neurocores(report),
+            "tokens": [
+                {"position": position, "joules": joules, "seconds": seconds}
+                for position, joules, seconds in zip(
+                    report.counts.positions.tolist(),
+                    energy.token_joules.tolist(),
+                    energy.token_seconds.tolist(),
+                    strict=True,
+                )
+            ],
+            "baselines": _baselines(energy),
+            "sensitivity": [
+                {"constant": swing.constant, "j_per_token": swing.joules / energy.tokens}
+                for swing in energy.sensitivity
+            ],
+            "constants": [_constant(c) for c in (*energy.profile.constants.values(), *baseline_constants().values())],
+        },
+        "audit": audit_json(audit),
+        "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
+        "counts": report.counts.to_dict(),
+        "spikes_per_synapse": spikes_per_synapse(report.mapped.program, report.counts),
+        "firing_rates": firing_rates(report.mapped.program, report.counts),
+        "text": None
+        if report.text is None
+        else {"prompt": report.text.prompt, "continuation": report.text.continuation},
+    }
+
+
+def energy_summary(energy: EnergyReport) -> dict[str, Any]:
+    """Return the few numbers of an account that everybody asks for."""
+    tokens = energy.tokens
+    per_spike = energy.per_spike
+    return {
+        "profile": energy.profile.name,
+        "banner": energy.profile.banner,
+        "schedule": energy.schedule,
+        "tokens_counted": tokens,
+        "j_per_token": energy.per_token.to_dict(),
+        "dynamic_j_per_token": energy.scope("dynamic").default / tokens,
+        "static_j_per_token": energy.scope("static").default / tokens,
+        "host_j_per_token": energy.scope("host").default / tokens,
+        "dynamic_j_per_spike": None if per_spike is None else per_spike.to_dict(),
+        "seconds_per_token": (energy.seconds / tokens).to_dict() if energy.seconds.default else None,
+        "synops_per_token": energy.synops / tokens,
+        "spikes_per_token": energy.spikes / tokens,
+        "ratio_to_ann_fp32": energy.ratio(energy.baselines[0]).default,
+        "grade_shares": dict(grade_shares(energy)),
+    }
+
+
+def audit_json(audit: Audit) -> list[dict[str, Any]]:
+    """Return the entries of an audit."""
+    return [
+        {
+            "operation": entry.operation,
+            "where": entry.where,
+            "nodes": entry.nodes,
+            "count_per_token": entry.count_per_token,
+            "j_per_token": entry.energy_per_token.to_dict(),
+            "number_type": entry.number_type,
+            "carries_counts": entry.carries_counts,
+            "reason": entry.reason,
+        }
+        for entry in audit.entries
+    ]
+
+
+def _line(energy: EnergyReport, line: EnergyLine) -> dict[str, Any]:
+    return {
+        "scope": line.scope,
+        "layer": line.layer,
+        "node": line.node,
+        "event": line.event,
+        "count": line.count,
+        "joules": line.energy.to_dict(),
+        "constant": line.constant,
+        "grade": grade_of(energy, line),
+        "source": energy.profile.constants[line.constant].source,
+    }
+
+
+def _neurocores(report: ReportInput) -> list[dict[str, Any]]:
+    synops, messages = report.counts.by_neurocore(*SYNOPS.values()), report.counts.by_neurocore("message")
+    return [
+        {
+            "index": core.index,
+            "chip": core.chip,
+            "x": core.x,
+            "y": core.y,
+            "use": {name: core.used(name) for name, _ in report.mapped.target.resources.items()},
+            "synops": int(synops[place]),
+            "messages": int(messages[place]),
+            "dynamic_joules": Range(*report.energy.neurocore_joules[place].tolist()).to_dict(),
+        }
+        for place, core in enumerate(report.mapped.neurocores)
+    ]
+
+
+def _baselines(energy: EnergyReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "precision": baseline.precision,
+            "macs_per_token": baseline.macs / energy.tokens,
+            "bytes_per_token": baseline.bytes_moved / energy.tokens,
+            "arithmetic_j_per_token": (baseline.arithmetic / energy.tokens).to_dict(),
+            "memory_j_per_token": (baseline.memory / energy.tokens).to_dict(),
+            "memory_compared": energy.profile.counts_memory,
+            "ratio": energy.ratio(baseline).to_dict(),
+        }
+        for baseline in energy.baselines
+    ]
+
+
+def _constant(constant: Constant) -> dict[str, Any]:
+    return {
+        "name": constant.name,
+        "value": constant.value.to_dict(),
+        "grade": constant.grade,
+        "source": constant.source,
+    }

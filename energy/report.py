@@ -1,0 +1,124 @@
+"""The report of one compiled and counted program: one self-contained page, or plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bispik.backends.counts import EventCounts
+from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.program import IntegerAttention
+from bispik.energy import activity_views, formats, views
+from bispik.energy.account import EnergyReport, account
+from bispik.energy.audit import Audit, audit
+from bispik.energy.baselines import baseline_constants
+from bispik.energy.constants import GRADES
+from bispik.energy.labels import CONSTANT_LABELS, resource_label
+from bispik.energy.latency import SCHEDULES, Schedule
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "joules": formats.joules,
+    "seconds": formats.seconds,
+    "span": formats.span,
+    "count": formats.count,
+    "percent": formats.percent,
+    "ratio": formats.ratio,
+    "plain": formats.plain,
+    "resource": resource_label,
+}
+"""What the templates write numbers with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedText:
+    """What the counted run wrote."""
+
+    prompt: str
+    continuation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReportInput:
+    """Everything that a report is made of."""
+
+    title: str
+    """Of the model."""
+    parameters: int
+    """Of the float network."""
+    mapped: MappedProgram
+    counts: EventCounts
+    energy: EnergyReport
+    execution_mode: str
+    """What ran, in words, from the session."""
+    text: GeneratedText | None = None
+
+    @property
+    def audit(self) -> Audit:
+        """The audit of the program, with this run's counts."""
+        return audit(self.mapped.program, self.energy)
+
+    def other_schedule(self) -> EnergyReport:
+        """Return the account of the same run under the schedule that ``energy`` does not use."""
+        other: Schedule = "pipelined" if self.energy.schedule == "sequential" else "sequential"
+        return account(self.mapped, self.counts, self.energy.profile, other)
+
+
+def render_html(report: ReportInput) -> str:
+    """Return the report as one HTML page that loads nothing and runs no script."""
+    return _environment().get_template("report.html.j2").render(_context(report))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(str(files("bispik.energy").joinpath("templates"))),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
+
+
+def _context(report: ReportInput) -> dict[str, Any]:
+    mapped, counts, energy = report.mapped, report.counts, report.energy
+    program = mapped.program
+    baselines, ticks = views.baseline_rows(energy)
+    neurocores = activity_views.neurocore_rows(mapped, counts, energy)
+    attentions = program.of_kind(IntegerAttention)
+    return {
+        "report": report,
+        "mapped": mapped,
+        "program": program,
+        "counts": counts,
+        "energy": energy,
+        "profile": energy.profile,
+        "audit": report.audit,
+        "verification": program.verification,
+        "layers": len(attentions),
+        "heads": attentions[0].heads if attentions else 0,
+        "spikes_per_synapse": activity_views.spikes_per_synapse(program, counts),
+        "usable_neurocores": mapped.target.neurocores(mapped.system),
+        "accounts": {account.schedule: account for account in (energy, report.other_schedule())},
+        "schedules": SCHEDULES,
+        "scopes": views.scope_rows(energy),
+        "layer_rows": views.layer_rows(energy),
+        "event_rows": views.event_rows(energy),
+        "host_rows": views.host_rows(energy),
+        "grade_shares": views.grade_shares(energy),
+        "baselines": baselines,
+        "ticks": ticks,
+        "neurocores": neurocores,
+        "neurocores_listed": activity_views.NEUROCORES_LISTED,
+        "heat_maps": activity_views.heat_maps(mapped, neurocores),
+        "rates": activity_views.rate_table(program, counts),
+        "baseline_constants": baseline_constants(),
+        "grades": GRADES,
+        "constant_labels": CONSTANT_LABELS,
+    }

@@ -1,0 +1,1 @@
+"""Spiking networks and their checkpoints. Knows PyTorch, knows no hardware."""

@@ -1,0 +1,1 @@
+"""BiSpikCLM, a fully binary spiking causal language model (arXiv:2605.13859)."""

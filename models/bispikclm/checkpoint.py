@@ -1,0 +1,184 @@
+"""Checkpoints on disk: `.pt` (weights only, never unpickled code) and `.safetensors` with a JSON beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bispik.models.bispikclm.config import BiSpikCLMConfig
+from bispik.models.bispikclm.model import BiSpikCLM
+from bispik.models.bispikclm.tensors import checked_tensors
+from bispik.models.bispikclm.third_party import from_third_party, is_third_party
+from bispik.models.errors import BispikError
+from bispik.models.files import read_text, written_whole
+
+FORMAT = "bispik-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A network's configuration and tensors (names and shapes of ``BiSpikCLM.state_dict``).
+
+    ``sha256`` is the digest of the file that they were read from, empty for one made in memory.
+    """
+
+    config: BiSpikCLMConfig
+    tensors: Mapping[str, Tensor]
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, model: BiSpikCLM) -> Checkpoint:
+        """Take a snapshot of a network."""
+        tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return cls(config=model.config, tensors=tensors)
+
+    def network(self, dtype: torch.dtype = torch.float32) -> BiSpikCLM:
+        """Build the network in evaluation mode, with copies of the tensors as its parameters."""
+        with torch.device("meta"):  # no weights are drawn only to be replaced
+            model = BiSpikCLM(self.config)
+        tensors = {name: tensor.to(dtype, copy=True) for name, tensor in self.tensors.items()}
+        model.load_state_dict(tensors, assign=True)
+        return model.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a checkpoint as ``.pt`` or ``.safetensors``; matrices are stored as ``dtype``, vectors as float32.
+
+    Raises:
+        BispikError: for another file name, a value that ``dtype`` cannot hold, or a file that cannot be written; what
+            was there before is then untouched.
+    """
+    if path.suffix not in (".pt", ".safetensors"):
+        raise BispikError(f"{path}: a checkpoint's name ends in .pt or .safetensors")
+    tensors = {
+        name: tensor.to(dtype if tensor.dim() > 1 else torch.float32).contiguous()
+        for name, tensor in checkpoint.tensors.items()
+    }
+    if unfit := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise BispikError(f"{path}: {unfit[0]} has values that are not finite as {dtype}; the file is not written")
+    header = {"format": FORMAT, "version": VERSION, "config": checkpoint.config.to_dict()}
+    try:
+        if path.suffix == ".pt":
+            with written_whole(path) as temporary:
+                torch.save({**header, "tensors": tensors}, temporary)
+        else:
+            # Both files are complete before either takes its place.
+            with written_whole(_sheet(path)) as sheet, written_whole(path) as temporary:
+                sheet.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+                save_file(tensors, temporary)
+    except (RuntimeError, SafetensorError) as error:  # how the two libraries report a full disk
+        raise BispikError(f"{path}: cannot be written: {_first_line(error)}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours or of the third-party layout, and check every tensor.
+
+    Nothing in the file is executed, and no more memory is used than the file is long, a few times over.
+
+    Raises:
+        BispikError: if the file is missing, is no checkpoint, holds anything but plain tensors and values,
+            or has a missing, superfluous, mis-shaped or non-finite tensor.
+    """
+    if not path.is_file():
+        raise BispikError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
+    files = [path]
+    if path.suffix == ".safetensors":
+        stored = _read_safetensors(path)
+        files.append(_sheet(path))
+    else:
+        stored = _read_pt(path)
+    if is_third_party(stored):
+        config, tensors = from_third_party(stored, str(path))
+    else:
+        config, tensors = _from_own(stored, str(path))
+    checked = checked_tensors(config, tensors, str(path))
+    return Checkpoint(config=config, tensors=checked, sha256=_sha256(files))
+
+
+def _sheet(path: Path) -> Path:
+    """Where the configuration of a ``.safetensors`` file stands."""
+    return path.with_suffix(".json")
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).split("\n", 1)[0][:200]
+
+
+def _read_pt(path: Path) -> Mapping[str, Any]:
+    if _is_compressed(path):
+        raise BispikError(f"{path}: a compressed archive; torch.save writes none, so this is not a PyTorch checkpoint")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch has to say about odd files, the errors below say too
+            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except pickle.UnpicklingError as error:
+        raise BispikError(
+            f"{path}: not a checkpoint that can be read safely: it is damaged, or holds more than tensors and plain "
+            "values, and loading that could run code; save a state dict and plain configuration values with torch.save"
+        ) from error
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
+        raise BispikError(f"{path}: not a PyTorch checkpoint: {_first_line(error)}") from error
+    if not isinstance(stored, Mapping):
+        raise BispikError(f"{path}: holds a {type(stored).__name__}, not a dictionary with a configuration and tensors")
+    return stored
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether the file is a zip whose entries would grow when read: a small file could fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError):
+        return False  # torch.load finds the words for it
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    sheet = _sheet(path)
+    try:
+        header = json.loads(read_text(sheet, "configuration of the checkpoint"))
+    except (ValueError, RecursionError) as error:
+        raise BispikError(f"{sheet}: not JSON: {_first_line(error)}") from error
+    if not isinstance(header, dict):
+        raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
+    try:
+        return {**header, "tensors": load_file(path)}
+    except (SafetensorError, OSError) as error:
+        raise BispikError(f"{path}: not a safetensors file: {_first_line(error)}") from error
+
+
+def _from_own(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:
+    if stored.get("format") != FORMAT:
+        raise BispikError(f"{where}: not a BiSpikCLM checkpoint: it has no 'format' of '{FORMAT}'")
+    if stored.get("version") != VERSION:
+        raise BispikError(f"{where}: checkpoint version {stored.get('version')}; this bispik reads version {VERSION}")
+    config, tensors = stored.get("config"), stored.get("tensors")
+    if not isinstance(config, Mapping) or not isinstance(tensors, Mapping):
+        raise BispikError(f"{where}: 'config' or 'tensors' is missing")
+    try:
+        return BiSpikCLMConfig.from_dict(config), dict(tensors)
+    except BispikError as error:
+        raise BispikError(f"{where}: {error}") from error

@@ -1,0 +1,91 @@
+"""Text to token windows: tokenisers and packed sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from bispik.models.errors import BispikError
+from bispik.models.files import read_text, written_whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenText:
+    """A text as token ids (int64), with its length in UTF-8 bytes."""
+
+    ids: npt.NDArray[np.int64]
+    num_bytes: int
+
+    def windows(self, length: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield consecutive windows of at most ``length`` + 1 ids; each begins with the last id of the one before."""
+        for start in range(0, len(self.ids) - 1, length):
+            yield self.ids[start : start + length + 1]
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        BispikError: if the file is missing or is no tokeniser.
+    """
+    return parse_tokenizer(read_text(path, "tokeniser"), str(path))
+
+
+def parse_tokenizer(text: str, where: str) -> Tokenizer:
+    """Build a tokeniser from the text of a ``tokenizer.json``; ``where`` names it in the error.
+
+    Truncation and padding that the file may ask for are switched off: every text is encoded in full.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises plain Exception
+        raise BispikError(f"{where}: not a tokeniser that can be read: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def train_tokenizer(corpus: Path, vocab_size: int, path: Path) -> Tokenizer:
+    """Train a byte-level BPE tokeniser on a text file and write it to ``path``.
+
+    Raises:
+        BispikError: for an empty text, or fewer tokens than there are bytes.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(alphabet):
+        raise BispikError(f"vocab_size is {vocab_size}; a byte-level tokeniser has at least {len(alphabet)} tokens")
+    text = read_text(corpus, "training text")
+    if not text.strip():
+        raise BispikError(f"{corpus}: the training text is empty")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([text], trainer)
+    with written_whole(path) as temporary:
+        temporary.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    return tokenizer
+
+
+def encode_file(tokenizer: Tokenizer, path: Path) -> TokenText:
+    """Tokenise a text file.
+
+    Raises:
+        BispikError: if the file cannot be read or has fewer than two tokens.
+    """
+    text = read_text(path, "text")
+    ids = np.array(tokenizer.encode(text).ids, dtype=np.int64)
+    if len(ids) < 2:
+        raise BispikError(f"{path}: {len(ids)} tokens; at least 2 are needed")
+    return TokenText(ids=ids, num_bytes=len(text.encode("utf-8")))
+
+
+def random_batch(text: TokenText, batch: int, length: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Windows of ``length`` + 1 ids that start at random places, shape (batch, length + 1); the text must hold one."""
+    starts = generator.integers(0, len(text.ids) - length, size=batch)
+    return np.stack([text.ids[start : start + length + 1] for start in starts])

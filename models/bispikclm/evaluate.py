@@ -1,0 +1,95 @@
+"""How good a network is and how much it fires, on a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bispik.models.bispikclm.data import TokenText
+from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Bits per byte of a text, and the mean firing rate (spikes per neuron and time step) by population."""
+
+    bits_per_byte: float
+    tokens: int
+    firing_rates: dict[str, float]
+
+    @property
+    def mean_rate(self) -> float:
+        """Mean of the populations' firing rates, each population counted once."""
+        return sum(self.firing_rates.values()) / max(1, len(self.firing_rates))
+
+
+@contextmanager
+def recorded_rates(model: nn.Module) -> Generator[dict[str, float]]:
+    """Inside the block, sum spikes of every population; on leaving, the dict holds mean firing rates."""
+    spikes: dict[str, float] = {}
+    places: dict[str, int] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            output = output.detach()
+            number = output.numel()
+            if output.dim() == 5:  # scores: only pairs that the causal mask lets through exist
+                queries, keys = output.shape[3:]
+                output = output.tril(keys - queries)
+                number = math.prod(output.shape[:3]) * (queries * (keys - queries) + queries * (queries + 1) // 2)
+            spikes[name] = spikes.get(name, 0.0) + float(output.sum())
+            places[name] = places.get(name, 0) + number
+
+        return count
+
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module in model.named_modules()
+        if isinstance(module, SpikingNeurons)
+    ]
+    rates: dict[str, float] = {}
+    try:
+        yield rates
+    finally:
+        for handle in handles:
+            handle.remove()
+        rates.update({name: spikes[name] / places[name] for name in spikes})
+
+
+def bits_per_byte(logits_of: Callable[[Tensor], Tensor], text: TokenText, context: int, batch: int = 8) -> float:
+    """Cross-entropy of every token but the first, over all bytes of the text: bits per byte.
+
+    Args:
+        logits_of: maps token ids (batch, tokens) to logits (batch, tokens, vocabulary).
+        text: what to predict.
+        context: tokens per window; windows do not overlap and begin with the last token of the one before.
+        batch: windows per call.
+    """
+    windows = [torch.from_numpy(window) for window in text.windows(context)]
+    whole = [window for window in windows if len(window) == context + 1]
+    batches = [torch.stack(whole[start : start + batch]) for start in range(0, len(whole), batch)]
+    batches += [window[None] for window in windows[len(whole) :]]  # the last one may be shorter
+    nats = 0.0
+    for ids in batches:
+        logits = logits_of(ids[:, :-1]).float()
+        nats += float(functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"))
+    return nats / math.log(2) / text.num_bytes
+
+
+@torch.no_grad()
+def evaluate(model: BiSpikCLM, text: TokenText) -> Evaluation:
+    """Evaluate a float network on a text, over windows of its full context."""
+    was_training = model.training
+    model.eval()
+    try:
+        with recorded_rates(model) as rates:
+            bits = bits_per_byte(lambda ids: model(ids)[0], text, model.config.max_positions)
+    finally:
+        model.train(was_training)
+    return Evaluation(bits_per_byte=bits, tokens=len(text.ids) - 1, firing_rates=rates)

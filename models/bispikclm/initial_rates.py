@@ -1,0 +1,70 @@
+"""Where training starts: every population fires at a chosen rate."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
+
+_BIAS_BOUND = 20.0
+"""Biases are sought within this many standard deviations of the current."""
+
+_HALVINGS = 24
+
+
+@torch.no_grad()
+def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_rate: float) -> None:
+    """Choose each population's bias, in forward order, so that it fires at a given rate on a batch.
+
+    Without this a network without norms starts silent and gives no gradient. Acts on populations behind a
+    normalisation (``current_norm = "batch"``), whose running statistics become those of the batch.
+
+    Args:
+        model: the network; biases and running statistics are changed in place.
+        token_ids: (batch, tokens).
+        rate: spikes per neuron and time step.
+        score_rate: the same for attention scores, over pairs that the causal mask lets through.
+    """
+
+    def hook(module: SpikingNeurons, inputs: tuple[Tensor]) -> None:
+        low, high = -_BIAS_BOUND, _BIAS_BOUND
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            module.bias.fill_(middle)
+            spikes = module.forward(*inputs)
+            fired = _score_rate(spikes) if module.heads else float(spikes.mean())
+            low, high = (middle, high) if fired < (score_rate if module.heads else rate) else (low, middle)
+
+    populations = [m for m in model.modules() if isinstance(m, SpikingNeurons) and (m.channels or m.heads)]
+    was_training = model.training
+    handles = [population.register_forward_pre_hook(hook) for population in populations]
+    try:
+        with _statistics_of_last_batch(populations):
+            model.train()
+            model(token_ids)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+
+
+def _score_rate(spikes: Tensor) -> float:
+    """Mean of scores (time steps, batch, heads, tokens, tokens) over pairs on and below the diagonal."""
+    tokens = spikes.shape[-1]
+    return float(spikes.tril().mean()) * tokens**2 / (tokens * (tokens + 1) / 2)
+
+
+@contextmanager
+def _statistics_of_last_batch(populations: Sequence[SpikingNeurons]) -> Generator[None]:
+    """Inside the block, running statistics take over a batch's in full."""
+    for population in populations:
+        population.momentum = 1.0
+    try:
+        yield
+    finally:
+        for population in populations:
+            del population.momentum  # the class's value shows again

@@ -1,0 +1,246 @@
+"""The BiSpikCLM network on one page.
+
+    x_i      = token_embedding[id_i] + position_embedding[i]       a real vector, held as current for T steps
+    r        = SN(x)                                               binary
+    block:     r <- r + SFSA(SN(r));   r <- r + SFFN(SN(r))        r counts spikes: 0, 1, 2, ...
+    logits_i = W_head LayerNorm(mean over t of r_i(t))             W_head is tied to token_embedding
+
+SN is a layer of binary LIF neurons (`lif.lif`) that start at rest for every token: nothing but the keys
+and values of earlier tokens reaches a later one. Tensors are (time steps, batch, tokens, channels).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from types import MethodType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bispik.models.bispikclm.config import BiSpikCLMConfig
+from bispik.models.bispikclm.lif import lif, working_dtype
+from bispik.models.errors import BispikError
+
+
+class SpikingNeurons(nn.Module):
+    """SN: LIF neurons, optionally behind a BatchNorm (``channels``) or a gain and bias per head (``heads``).
+
+    Both keep a positive gain, exp(log_gain), so that they fold into thresholds and biases at export.
+    """
+
+    def __init__(self, config: BiSpikCLMConfig, *, channels: int = 0, heads: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.channels, self.heads = (channels, heads) if config.current_norm == "batch" else (0, 0)
+        if self.channels or self.heads:
+            self.log_gain = nn.Parameter(torch.zeros(self.channels or self.heads))
+            self.bias = nn.Parameter(torch.zeros(self.channels or self.heads))
+        if self.channels:
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
+
+    running_mean: Tensor
+    running_var: Tensor
+    epsilon = 1e-5
+    momentum = 0.1
+    """Weight of a training batch in the running statistics."""
+
+    def affine(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gain and the bias that act on the current, each (channels,) or (heads,)."""
+        gain = self.log_gain.exp()
+        if self.heads:
+            return gain, self.bias
+        if self.training:
+            variance, mean = torch.var_mean(
+                current.to(working_dtype(current.dtype)), dim=tuple(range(current.dim() - 1)), correction=0
+            )
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance, self.momentum)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        gain = gain * torch.rsqrt(variance + self.epsilon)
+        return gain, self.bias - gain * mean
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Map currents to spikes; attention scores are (time steps, batch, heads, queries, keys)."""
+        if self.channels or self.heads:
+            gain, bias = self.affine(current)
+            shape = (-1, 1, 1) if self.heads else (-1,)
+            current = current * gain.view(shape) + bias.view(shape)
+        config = self.config
+        return lif(current, config.decay, config.threshold, subtract=config.reset == "subtract")
+
+
+def compile_neurons(model: nn.Module) -> None:
+    """Fuse normalisation and neuron loops of one network with ``torch.compile``.
+
+    On a CPU this makes a training step more than twice as fast; the first steps wait for the compiler.
+
+    Raises:
+        BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise BispikError(
+            f"torch.compile needs a C++ compiler and '{compiler}' is not there; install one, name one in CXX, or set "
+            "compile = false in the run (slower)"
+        )
+    # One graph a shape and mode. Past this limit, which is the process's, dynamo would silently fall back to eager.
+    limits = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
+    limits.cache_size_limit = max(256, limits.cache_size_limit)
+    fused = torch.compile(SpikingNeurons.forward, dynamic=False)
+    for module in model.modules():
+        if isinstance(module, SpikingNeurons):
+            module.forward = MethodType(fused, module)  # type: ignore[method-assign]
+
+
+@dataclass
+class LayerCache:
+    """Keys and values of the tokens so far, each (time steps, batch, heads, tokens, head_dim)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class SpikingAttention(nn.Module):
+    """SFSA: A = SN(Q K^T) masked, out = SN(W_o (A V)); every factor is binary."""
+
+    def __init__(self, config: BiSpikCLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, bias = config.hidden_size, config.attention_bias
+        self.norm = nn.LayerNorm(size) if config.block_norm == "pre" else nn.Identity()
+        self.input_spike = SpikingNeurons(config, channels=size) if config.pre_spike else nn.Identity()
+        self.query, self.key, self.value, self.output = (nn.Linear(size, size, bias=bias) for _ in range(4))
+        self.query_spike, self.key_spike, self.value_spike, self.output_spike = (
+            SpikingNeurons(config, channels=size) for _ in range(4)
+        )
+        self.score_spike = SpikingNeurons(config, heads=config.num_heads)
+        self.mixed_spike = SpikingNeurons(config, channels=size) if config.attention_output_spike else nn.Identity()
+
+    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache]:
+        """Return the attention's spikes and the keys and values including this call's tokens."""
+        heads = (*residual.shape[:3], self.config.num_heads, self.config.head_dim)
+        spikes = self.input_spike(self.norm(residual))
+        query, key, value = (
+            neurons(projection(spikes)).view(heads).transpose(2, 3)
+            for neurons, projection in (
+                (self.query_spike, self.query),
+                (self.key_spike, self.key),
+                (self.value_spike, self.value),
+            )
+        )
+        if past is not None:
+            key, value = torch.cat([past.keys, key], dim=3), torch.cat([past.values, value], dim=3)
+        queries, keys = query.shape[3], key.shape[3]
+        mask = torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril(keys - queries)
+        scores = query @ key.transpose(3, 4)
+        attended = (self.score_spike(scores) * mask).to(value.dtype) @ value
+        mixed = self.mixed_spike(attended.transpose(2, 3).reshape(residual.shape))
+        return self.output_spike(self.output(mixed)), LayerCache(key, value)
+
+
+class SpikingFeedForward(nn.Module):
+    """SFFN: SN(W_2 SN(W_1 a + b_1) + b_2)."""
+
+    def __init__(self, config: BiSpikCLMConfig) -> None:
+        super().__init__()
+        size, inner, bias = config.hidden_size, config.intermediate_size, config.ffn_bias
+        self.norm = nn.LayerNorm(size) if config.block_norm == "pre" else nn.Identity()
+        self.input_spike = SpikingNeurons(config, channels=size) if config.pre_spike else nn.Identity()
+        self.fc1, self.fc2 = nn.Linear(size, inner, bias=bias), nn.Linear(inner, size, bias=bias)
+        self.fc1_spike = SpikingNeurons(config, channels=inner)
+        self.fc2_spike = SpikingNeurons(config, channels=size) if config.ffn_output_spike else nn.Identity()
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """Map the residual stream to what is added to it."""
+        spikes = self.input_spike(self.norm(residual))
+        change: Tensor = self.fc2_spike(self.fc2(self.fc1_spike(self.fc1(spikes))))
+        return change
+
+
+class Block(nn.Module):
+    """r <- r + SFSA(r); r <- r + SFFN(r)."""
+
+    def __init__(self, config: BiSpikCLMConfig) -> None:
+        super().__init__()
+        self.attention = SpikingAttention(config)
+        self.ffn = SpikingFeedForward(config)
+        channels = config.hidden_size
+        self.output_spike = SpikingNeurons(config, channels=channels) if config.block_output_spike else nn.Identity()
+
+    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache]:
+        """Return the residual stream behind this block, and its keys and values."""
+        attended, cache = self.attention(residual, past)
+        residual = residual + attended
+        residual = self.output_spike(residual + self.ffn(residual))
+        return residual, cache
+
+
+class BiSpikCLM(nn.Module):
+    """A spiking causal language model; see the module's docstring for its equations."""
+
+    def __init__(self, config: BiSpikCLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.hidden_size
+        self.token_embedding = nn.Embedding(config.vocab_size, size)
+        self.position_embedding = nn.Embedding(config.max_positions, size)
+        self.embedding_spike = SpikingNeurons(config, channels=size) if config.embedding_spike else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(size, bias=config.final_norm_bias)
+        if config.readout_scale:
+            self.readout_log_scale = nn.Parameter(torch.zeros(()))
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draw weights: embeddings with standard deviation 0.02, projections 1/sqrt(fan-in), biases 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            elif isinstance(module, nn.Linear):
+                for name, parameter in module.named_parameters():
+                    if name == "bias":
+                        nn.init.zeros_(parameter)
+                    else:
+                        nn.init.normal_(parameter, std=1 / math.sqrt(module.in_features))
+
+    def currents(self, token_ids: Tensor, first_position: int = 0) -> Tensor:
+        """Injected current x of token ids (batch, tokens), shape (time steps, batch, tokens, hidden)."""
+        config = self.config
+        positions = torch.arange(first_position, first_position + token_ids.shape[1], device=token_ids.device)
+        x: Tensor = (self.token_embedding(token_ids) + self.position_embedding(positions)) * config.input_scale
+        steps = torch.ones(config.steps_per_token, dtype=x.dtype, device=x.device)
+        if config.input_current == "ramp":
+            steps = steps.cumsum(0) / config.steps_per_token
+        return steps.view(-1, 1, 1, 1) * x
+
+    def forward(
+        self, token_ids: Tensor, past: list[LayerCache] | None = None, *, hidden: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[LayerCache]]:
+        """Logits (batch, tokens, vocabulary), and the cache that the next call takes as ``past``.
+
+        Args:
+            token_ids: (batch, tokens), int64.
+            past: cache of the tokens before these; a sequence fed in pieces gives the same spikes as at once.
+            hidden: if given, the residual stream behind the embedding and each block is appended to it.
+        """
+        first = 0 if past is None else past[0].keys.shape[3]
+        residual = self.embedding_spike(self.currents(token_ids, first))
+        caches: list[LayerCache] = []
+        for index, block in enumerate(self.blocks):
+            if hidden is not None:
+                hidden.append(residual)
+            residual, cache = block(residual, None if past is None else past[index])
+            caches.append(cache)
+        if hidden is not None:
+            hidden.append(residual)
+        logits = functional.linear(self.final_norm(residual.mean(0)), self.token_embedding.weight)
+        if self.config.readout_scale:
+            logits = logits * self.readout_log_scale.exp()
+        return logits, caches

@@ -1,0 +1,77 @@
+"""Files that are either complete or absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bispik.models.errors import BispikError
+
+
+@contextmanager
+def written_whole(path: Path) -> Generator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else remove it.
+
+    Raises:
+        BispikError: if the folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise BispikError(f"{path}: cannot be written: {error.strerror or error}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the new name with nothing behind it
+        # Temporary files are private; give it the permissions that an ordinary new file would have.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise BispikError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return a UTF-8 file's text.
+
+    Raises:
+        BispikError: if there is no such file or it is not UTF-8; ``what`` names it in the message.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BispikError(f"{path}: cannot read the {what}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BispikError(f"{path}: the {what} is not UTF-8 text: byte {error.start} is invalid") from error
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Generator[Path]:
+    """Yield a temporary folder; its files move into ``folder`` if the block succeeds, else they are removed.
+
+    Raises:
+        BispikError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".partial-"))
+    except OSError as error:
+        raise BispikError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            file.replace(folder / file.name)
+    except OSError as error:
+        raise BispikError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,313 @@
+"""Event counts against a spike-by-spike oracle, and the laws that they obey."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bispik.backends.activity import Activity
+from bispik.backends.counts import EVENTS, GRADED, SYNOPS, EventCounter, EventCounts, Format, count_events
+from bispik.backends.reference import ReferenceSession
+from bispik.compiler.mapping import MappedProgram, Slice
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerJoin,
+    IntegerNode,
+    IntegerPopulation,
+    IntegerReadout,
+    QuantizedProgram,
+)
+from tests.mappings import scattered, small_target
+from tests.networks import random_program, random_tokens
+
+Form: TypeAlias = dict[str, Any]
+
+forms = st.fixed_dictionaries(
+    {
+        "layers": st.integers(0, 2),
+        "heads": st.integers(1, 3),
+        "head_dim": st.integers(1, 4),
+        "inner": st.integers(1, 9),
+        "steps": st.integers(1, 3),
+        "window": st.integers(2, 8),
+        "pre_spike": st.booleans(),
+        "mixed_spike": st.booleans(),
+        "block_output": st.booleans(),
+        "readout_on_chip": st.booleans(),
+    }
+)
+seeds = st.integers(0, 1000)
+MOVED_EVENTS = {"hop_x", "hop_y", "chip_crossing", "message_local", "message_interchip"}
+
+
+def run(program: QuantizedProgram, seed: int) -> Activity:
+    return ReferenceSession(program).feed(random_tokens(program, seed))
+
+
+def totals(counts: EventCounts) -> dict[str, int]:
+    return {event: counts.total(event) for event in EVENTS}
+
+
+@given(forms, seeds, st.sampled_from([200, 400, 120_000]))
+@settings(max_examples=40)
+def test_counts_are_those_of_a_spike_by_spike_oracle(form: Form, seed: int, memory: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed, small_target(memory))
+    activity = run(program, seed)
+    counts = count_events(mapped, activity)
+    assert totals(counts) == dict.fromkeys(EVENTS, 0) | Oracle(mapped, activity).count()
+
+
+@given(forms, seeds, st.sampled_from([200, 400]))
+@settings(max_examples=20)
+def test_counts_of_chunks_add_up_to_those_of_the_whole(form: Form, seed: int, memory: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed, small_target(memory))
+    tokens = random_tokens(program, seed)
+    whole = count_events(mapped, ReferenceSession(program).feed(tokens))
+    session, counter = ReferenceSession(program), EventCounter(mapped)
+    split = 1 + len(tokens) // 3
+    sums = counter.count(session.feed(tokens[:split])) + counter.count(session.feed(tokens[split:]))
+    for event in EVENTS:
+        np.testing.assert_array_equal(sums.events[event], whole.events[event])
+        np.testing.assert_array_equal(sums.per_token[event], whole.per_token[event])
+    np.testing.assert_array_equal(sums.positions, whole.positions)
+    np.testing.assert_array_equal(sums.load.pipelined, whole.load.pipelined)
+    np.testing.assert_array_equal(sums.load.sequential, whole.load.sequential)
+    assert (sums.host, sums.saturations, sums.steps) == (whole.host, whole.saturations, whole.steps)
+
+
+@given(forms, seeds)
+@settings(max_examples=20)
+def test_slices_and_tokens_have_the_same_sum(form: Form, seed: int) -> None:
+    program = random_program(seed, **form)
+    counts = count_events(scattered(program, seed), run(program, seed))
+    for event in EVENTS:
+        assert counts.total(event) == counts.per_token[event].sum() == counts.by_neurocore(event).sum()
+        assert counts.total(event) == sum(counts.by_node(event).values())
+
+
+@given(forms, seeds)
+@settings(max_examples=20)
+def test_every_neuron_pays_one_update_in_every_step(form: Form, seed: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed)
+    counts = count_events(mapped, run(program, seed))
+    neurons = [part.use["neurons"] for core in mapped.neurocores for part in core.slices]
+    np.testing.assert_array_equal(counts.neurons, neurons)
+    updates = counts.events["update_active"] + counts.events["update_inactive"]
+    np.testing.assert_array_equal(updates, counts.neurons * counts.steps)
+
+
+@given(forms, seeds)
+@settings(max_examples=20)
+def test_no_spikes_no_synops_no_messages(form: Form, seed: int) -> None:
+    program = random_program(seed, **form)
+    silent = replace(
+        activity := run(program, seed),
+        outputs={name: np.zeros_like(output) for name, output in activity.outputs.items()},
+        score_spikes={name: np.zeros_like(output) for name, output in activity.score_spikes.items()},
+    )
+    counts = count_events(scattered(program, seed), silent)
+    quiet = set(EVENTS) - {"update_active", "update_inactive", "kv_bit_written"}
+    assert {event: counts.total(event) for event in quiet} == dict.fromkeys(quiet, 0)
+    assert counts.total("update_active") == program.injection.size * counts.steps  # the host's current
+
+
+@given(forms, seeds, seeds)
+@settings(max_examples=20)
+def test_moving_neurocores_changes_ways_only(form: Form, seed: int, other: int) -> None:
+    program = random_program(seed, **form)
+    activity = run(program, seed)
+    here, there = (count_events(scattered(program, place), activity) for place in (seed, other))
+    for event in set(EVENTS) - MOVED_EVENTS:
+        np.testing.assert_array_equal(here.events[event], there.events[event])
+    np.testing.assert_array_equal(here.load.sequential, there.load.sequential)
+
+
+def test_one_large_neurocore_has_local_messages_only() -> None:
+    program = random_program(3)
+    mapped = scattered(program, 0)
+    parts = tuple(part for core in mapped.neurocores for part in core.slices)
+    alone = replace(mapped, neurocores=(replace(mapped.neurocores[0], index=0, slices=parts),))
+    counts = count_events(alone, run(program, 0))
+    assert counts.total("message") == counts.total("message_local") > 0
+    assert counts.total("hop_x", "hop_y", "chip_crossing", "message_interchip") == 0
+
+
+@given(forms, seeds)
+@settings(max_examples=20)
+def test_step_loads_hold_the_busiest_neurocore(form: Form, seed: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed)
+    tokens = random_tokens(program, seed)
+    session, counter = ReferenceSession(program), EventCounter(mapped)
+    counts = counter.count(session.feed(tokens[:1]))
+    load, depth = counts.load, max(mapped.skew[part.node] for core in mapped.neurocores for part in core.slices)
+    steps = program.steps_per_token
+    assert load.pipelined.shape[:2] == (1, steps)
+    assert load.sequential.shape[:2] == (1, steps + depth)
+    # Whatever the schedule, no step's maximum is more than all synops, and all maxima together are at least one core's.
+    busiest = counts.by_neurocore(*SYNOPS.values()).max()
+    for table in (load.pipelined, load.sequential):
+        assert busiest <= table.max(axis=2).sum() <= counts.synops
+
+
+def test_tokens_left_out_are_noticed_where_they_matter() -> None:
+    program = random_program(1, window=8)
+    session = ReferenceSession(program)
+    session.feed([1, 2])
+    later = session.feed([3])
+    spread = scattered(program, 0, small_target(150))
+    assert any(part.first_token > 0 for core in spread.neurocores for part in core.slices)
+    with pytest.raises(ValueError, match="token 0 comes next, not 2"):
+        count_events(spread, later)
+    whole = scattered(program, 0, small_target(120_000))
+    assert count_events(whole, later).tokens == 1
+
+
+def test_counts_of_different_mappings_do_not_add_up() -> None:
+    program = random_program(1)
+    one, other = (scattered(program, 0, small_target(memory)) for memory in (200, 400))
+    activity = run(program, 1)
+    with pytest.raises(ValueError, match="different mappings"):
+        _ = count_events(one, activity) + count_events(other, activity)
+
+
+def test_host_operations_of_a_token() -> None:
+    program = random_program(0, heads=2, head_dim=3, vocabulary=11, steps=4, readout_on_chip=True)
+    host = count_events(scattered(program, 0), ReferenceSession(program).feed([1, 2])).host
+    per_token = {operation: count // 2 for operation, count in host.items()}
+    assert per_token == {
+        "embedding_reads": 12,
+        "embedding_additions": 6,
+        "embedding_multiplications": 0,
+        "injected_currents": 24,
+        "residual_reads": 24,
+        "residual_additions": 18,
+        "head_multiply_accumulates": 0,
+        "accumulator_reads": 11,
+        "norm_operations": 4 * 6 + 2 + 11,
+        "bias_additions": 0,
+        "sampling_comparisons": 10,
+    }
+
+
+class Oracle:
+    """Follows every single spike; slow and obvious."""
+
+    def __init__(self, mapped: MappedProgram, activity: Activity) -> None:
+        self.mapped, self.activity, self.program = mapped, activity, mapped.program
+        self.nodes: dict[str, IntegerNode] = {node.name: node for node in mapped.program.nodes}
+        self.counts: Counter[str] = Counter()
+
+    def count(self) -> dict[str, int]:
+        for token in range(len(self.activity.token_ids)):
+            for step in range(self.program.steps_per_token):
+                for core in self.mapped.neurocores:
+                    for part in core.slices:
+                        self.receive(part, token, step)
+                        self.send(core.index, part, token, step)
+        return dict(self.counts)
+
+    def receive(self, part: Slice, token: int, step: int) -> None:
+        node = self.nodes[part.node]
+        if isinstance(node, IntegerAttention):
+            self.attend(part, node, token, step)
+            return
+        touched: set[int] = set()
+        for source in node.sources:
+            if source == self.program.injection.name:
+                touched |= set(range(part.start, part.stop))
+                continue
+            for channel in np.flatnonzero(self.activity.outputs[source][token, step]).tolist():
+                rows, event = self.synapses(part, node, source, channel)
+                touched |= set(rows)
+                self.counts[SYNOPS[event]] += len(rows)
+                if not isinstance(self.nodes[source], IntegerPopulation):
+                    self.counts[GRADED[event]] += len(rows)
+        self.update(part.stop - part.start, len(touched))
+
+    def synapses(self, part: Slice, node: IntegerNode, source: str, channel: int) -> tuple[Sequence[int], Format]:
+        rows = range(part.start, part.stop)
+        if isinstance(node, IntegerReadout):
+            return rows, "readout"
+        if isinstance(node, IntegerPopulation):
+            weight = next(p.weight for p in node.inputs if p.source == source)
+            if weight is not None and weight.ndim == 2:
+                return rows, "dense"
+        return [row for row in rows if row == channel], "one_to_one"
+
+    def attend(self, part: Slice, node: IntegerAttention, token: int, step: int) -> None:
+        position = self.activity.first_position + token
+        touched: set[tuple[int, int]] = set()
+        for channel in range(part.start, part.stop):
+            head = channel // node.head_dim
+            for stored in range(part.first_token, min(part.last_token, position + 1)):
+                if self.activity.outputs[node.query][token, step, channel]:
+                    self.counts["synop_score"] += 1
+                    touched.add((head, stored))
+                if self.activity.score_spikes[node.name][token, step, head, stored]:
+                    self.counts["synop_value"] += 1
+                    touched.add((-1, channel))
+                    if channel % node.head_dim == 0:
+                        self.counts.update(["spike", "message", "message_local"])
+        if part.first_token <= position < part.last_token:
+            self.counts["kv_bit_written"] += 2 * (part.stop - part.start)
+        self.counts["kv_bit_read"] = self.counts["synop_score"] + self.counts["synop_value"]
+        rows = part.stop - part.start
+        self.update(rows + rows // node.head_dim * (part.last_token - part.first_token), len(touched))
+
+    def update(self, neurons: int, active: int) -> None:
+        self.counts["update_active"] += active
+        self.counts["update_inactive"] += neurons - active
+
+    def send(self, core: int, part: Slice, token: int, step: int) -> None:
+        node = self.nodes[part.node]
+        if isinstance(node, IntegerReadout):
+            return
+        for channel in range(part.start, part.stop):
+            if not self.sends(part, node, token, step, channel):
+                continue
+            self.counts["graded_output" if isinstance(node, IntegerJoin | IntegerAttention) else "spike"] += 1
+            for reader in self.readers(part.node, channel):
+                self.travel(core, reader)
+
+    def sends(self, part: Slice, node: IntegerNode, token: int, step: int, channel: int) -> bool:
+        if not isinstance(node, IntegerAttention):
+            return bool(self.activity.outputs[node.name][token, step, channel])
+        stored = range(part.first_token, min(part.last_token, len(self.activity.token_ids)))
+        head = channel // node.head_dim
+        scores = self.activity.score_spikes[node.name][token, step, head]
+        return any(scores[j] and self.activity.outputs[node.value][j, step, channel] for j in stored)
+
+    def readers(self, source: str, channel: int) -> list[int]:
+        return [
+            core.index
+            for core in self.mapped.neurocores
+            if any(
+                entry.source == source and entry.start <= channel < entry.stop
+                for part in core.slices
+                for entry in part.inputs
+            )
+        ]
+
+    def travel(self, source: int, destination: int) -> None:
+        here, there = self.mapped.neurocores[source], self.mapped.neurocores[destination]
+        mesh, columns = self.mapped.target.mesh, self.mapped.system.chip_columns.value
+        width, height = mesh.columns.value, mesh.rows.value
+        self.counts["message"] += 1
+        self.counts["message_local"] += (here.chip, here.x, here.y) == (there.chip, there.x, there.y)
+        self.counts["message_interchip"] += here.chip != there.chip
+        spots = [(c.chip % columns * width + c.x, c.chip // columns * height + c.y) for c in (here, there)]
+        crossings = [abs(here.chip % columns - there.chip % columns), abs(here.chip // columns - there.chip // columns)]
+        self.counts["chip_crossing"] += sum(crossings)
+        self.counts["hop_x"] += abs(spots[0][0] - spots[1][0]) - crossings[0]
+        self.counts["hop_y"] += abs(spots[0][1] - spots[1][1]) - crossings[1]

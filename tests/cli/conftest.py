@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bispik.cli.compile import main as compile_main
+from bispik.models.bispikclm.checkpoint import save_checkpoint
+from bispik.models.bispikclm.data import train_tokenizer
+from tests.checkpoints import random_checkpoint
+
+SENTENCES = [
+    "And it came to pass that the king spake unto the people of the land.",
+    "Friends, Romans, countrymen, lend me your ears: I come to bury Caesar.",
+    "The rain fell on the hill, and the river carried it down to the sea.",
+    "Where thou goest, I will go; and where thou lodgest, I will lodge.",
+]
+VOCABULARY = 300
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained network with its tokeniser and texts, as a user keeps them."""
+    folder = tmp_path_factory.mktemp("model")
+    text = "\n".join(SENTENCES * 12)
+    (folder / "calibration.txt").write_text(text)
+    (folder / "heldout.txt").write_text("\n".join(reversed(SENTENCES)) * 3)
+    train_tokenizer(folder / "calibration.txt", VOCABULARY, folder / "tokenizer.json")
+    checkpoint = random_checkpoint(7, vocab_size=VOCABULARY, current_norm="batch", max_positions=16)
+    save_checkpoint(checkpoint, folder / "ckpt.pt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiled(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one compile."""
+    out = tmp_path_factory.mktemp("out")
+    assert compile_main([str(model_folder / "ckpt.pt"), "--target", "loihi2", "-o", str(out), "--json"]) == 0
+    return out

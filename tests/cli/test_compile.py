@@ -1,0 +1,213 @@
+"""``bispik-compile`` as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bispik.cli.compile import main
+from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
+from tests.checkpoints import random_checkpoint
+
+Capture = pytest.CaptureFixture[str]
+
+
+def compile_json(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
+    assert main([*map(str, arguments), "--json"]) == 0
+    values: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return values
+
+
+def test_json_answers_does_it_fit_is_it_the_same_and_what_does_a_token_cost(
+    model_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    values = compile_json(capsys, model_folder / "ckpt.pt", "--target", "loihi2", "-o", tmp_path)
+    assert set(values) >= {
+        "model", "nir", "quantization", "mapping", "energy", "audit", "execution_mode", "artifacts", "seconds",
+    }  # fmt: skip
+    assert values["model"]["steps_per_token"] == 3
+    assert values["model"]["layers"] == 2
+    assert values["quantization"]["bits"] == 8
+    assert 0.8 < values["quantization"]["spike_agreement"] <= 1
+    assert abs(values["quantization"]["bpb_integer"] / values["quantization"]["bpb_float"] - 1) < 0.2
+    mapping, energy = values["mapping"], values["energy"]
+    assert mapping["neurocores"] >= mapping["neurocores_lower_bound"] >= 1
+    assert mapping["system"] == "oheo-gulch"
+    assert energy["j_per_token"]["low"] <= energy["j_per_token"]["default"] <= energy["j_per_token"]["high"]
+    assert energy["synops_per_token"] > 0
+    assert values["audit"]
+    assert values["execution_mode"].startswith("sim")
+    assert all(Path(path).is_file() for path in values["artifacts"].values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.nir", "program.bspk", "report.html", "report.json",
+    ]  # fmt: skip
+
+
+def test_compiling_twice_gives_the_same_bytes(
+    model_folder: Path, compiled: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path)
+    for name in ("model.nir", "program.bspk", "report.html"):
+        assert (tmp_path / name).read_bytes() == (compiled / name).read_bytes(), name
+
+
+def test_the_exported_nir_compiles_to_the_same_program(
+    model_folder: Path, compiled: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    texts = ["--calib", str(model_folder / "calibration.txt"), "--held-out", str(model_folder / "heldout.txt")]
+    compile_json(capsys, compiled / "model.nir", *texts, "-o", tmp_path)
+    assert (tmp_path / "program.bspk").read_bytes() == (compiled / "program.bspk").read_bytes()
+
+
+def test_it_runs_the_program_on_a_prompt(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = ["--run", "reference", "--prompt", "And it came to", "--max-new-tokens", "3"]
+    values = compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path, *run)
+    assert values["execution_mode"].startswith("reference")
+    assert values["text"].startswith("And it came to")
+
+
+def test_a_dry_run_writes_nothing(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    values = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run", "-o", tmp_path / "out")
+    assert values["system"] == "oheo-gulch"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_plans_what_the_compile_then_takes(model_folder: Path, compiled: Path, capsys: Capture) -> None:
+    planned = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run")
+    report = json.loads((compiled / "report.json").read_text())
+    assert planned["neurocores"] == report["mapping"]["neurocores"]
+    assert planned["limits"] == report["mapping"]["limits"]
+
+
+@pytest.mark.parametrize("stage", ["lift", "nir", "quantize", "map"])
+def test_a_stage_can_be_dumped(model_folder: Path, tmp_path: Path, stage: str) -> None:
+    assert main([str(model_folder / "ckpt.pt"), "-o", str(tmp_path), "--dump-after", stage]) == 0
+    assert "block_01/ffn/fc1" in (tmp_path / f"{stage}.txt").read_text()
+
+
+def test_tables_name_what_is_used_and_what_it_costs(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main([str(model_folder / "ckpt.pt"), "-o", str(tmp_path)]) == 0
+    printed = capsys.readouterr().err
+    for words in ("neurocores", "bits per byte", "report.html", "estimated"):
+        assert words.lower() in printed.lower()
+
+
+def test_doctor_and_targets_need_no_checkpoint(capsys: Capture) -> None:
+    assert main(["--doctor", "--json"]) == 0
+    parts = {row["part"]: row["found"] for row in json.loads(capsys.readouterr().out)}
+    assert parts["numpy"]
+    assert parts["lava-loihi (Intel)"] is None
+    assert main(["--list-targets", "--json"]) == 0
+    assert "loihi2" in json.loads(capsys.readouterr().out)
+
+
+class Bomb:
+    """Would make a file if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def broken(folder: Path, case: str, good: Path) -> Path:
+    """Make one bad checkpoint."""
+    path = folder / "ckpt.pt"
+    if case == "not a checkpoint":
+        path.write_bytes(b"hello")
+    elif case == "code":
+        torch.save({"format": "bispik-checkpoint", "bomb": Bomb(folder / "exploded")}, path)
+    elif case != "missing file":
+        checkpoint = load_checkpoint(good)
+        tensors = dict(checkpoint.tensors)
+        name = "blocks.0.ffn.fc1.weight"
+        if case == "missing tensor":
+            del tensors[name]
+        elif case == "mis-shaped tensor":
+            tensors[name] = tensors[name].T.contiguous()
+        elif case == "NaN":
+            tensors[name] = tensors[name].clone().fill_(float("nan"))
+        torch.save(
+            {"format": "bispik-checkpoint", "version": 1, "config": checkpoint.config.to_dict(), "tensors": tensors},
+            path,
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("missing file", "no such file"),
+        ("not a checkpoint", "not a PyTorch checkpoint"),
+        ("code", "could run code"),
+        ("missing tensor", "blocks.0.ffn.fc1.weight"),
+        ("mis-shaped tensor", r"shape \[16, 24\], expected \[24, 16\]"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_a_bad_checkpoint_gets_one_line_and_leaves_nothing(
+    model_folder: Path, tmp_path: Path, capsys: Capture, case: str, message: str
+) -> None:
+    path = broken(tmp_path, case, model_folder / "ckpt.pt")
+    texts = ["--calib", str(model_folder / "calibration.txt"), "--held-out", str(model_folder / "heldout.txt")]
+    assert_refused(capsys, message, [str(path), "-o", str(tmp_path / "out"), *texts])
+    assert not (tmp_path / "exploded").exists()
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "loihi9"], "loihi9.*loihi2"),
+        (["--system", "tiny-point"], "tiny-point.*oheo-gulch"),
+        (["--bits", "9"], "--bits 9.*1 to 8"),
+        (["--window", "17"], "--window 17.*16"),
+        (["--neurons", "stock"], "--neurons bispik"),
+        (["--run", "sim"], "--prompt"),
+        (["--run", "sim", "--prompt", ""], "prompt is empty"),
+        (["--run", "sim", "--prompt", "the king " * 40], "tokens do not fit the window of 16"),
+        (["--profile", "free-energy"], "free-energy.*loihi2"),
+        (["--calib", "/nowhere/calib.txt"], "cannot read the calibration text"),
+        (["--no-such-flag"], "no-such-flag"),
+    ],
+)
+def test_a_bad_option_gets_one_line_and_leaves_nothing(
+    model_folder: Path, tmp_path: Path, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    assert_refused(capsys, message, [str(model_folder / "ckpt.pt"), "-o", str(tmp_path), *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_is_too_large_for_the_system_is_told_by_how_much(
+    model_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    wide = random_checkpoint(
+        1, vocab_size=300, hidden_size=256, intermediate_size=9000, num_layers=3, max_positions=16, norm_batches=0
+    )
+    save_checkpoint(wide, tmp_path / "ckpt.pt")
+    texts = ["--calib", str(model_folder / "calibration.txt"), "--held-out", str(model_folder / "heldout.txt")]
+    tokenizer = ["--tokenizer", str(model_folder / "tokenizer.json")]
+    assert_refused(
+        capsys,
+        r"neurocores.*kapoho-point",
+        [str(tmp_path / "ckpt.pt"), "-o", str(tmp_path / "out"), "--system", "oheo-gulch", *texts, *tokenizer],
+    )
+    assert not list(tmp_path.glob("out/*"))
+
+
+def assert_refused(capsys: Capture, message: str, arguments: list[str]) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as left:  # argparse
+        code = left.code if isinstance(left.code, int) else 1
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert re.search(message, printed.err), printed.err

@@ -1,0 +1,103 @@
+"""Programs on disk: the same bytes for the same program, and nothing altered gets in."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bispik.backends.sim import SimSession
+from bispik.compiler.artifact import load_program, save_program
+from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.plan import map_program
+from bispik.compiler.program import IntegerNode, IntegerPopulation, Verification
+from bispik.compiler.target import load_target
+from bispik.models.errors import BispikError
+from tests.networks import random_program, random_tokens
+
+
+@pytest.fixture
+def mapped() -> MappedProgram:
+    made = map_program(random_program(3), load_target("loihi2"))
+    verification = Verification(
+        tokens=9, bpb_float=2.0, bpb_integer=2.1, spike_agreement=0.9, populations=(), sample=(1, 2)
+    )
+    return dataclasses.replace(made, program=dataclasses.replace(made.program, verification=verification))
+
+
+def test_a_loaded_program_runs_and_saves_to_the_same_bytes(mapped: MappedProgram, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.bspk", tmp_path / "b.bspk"
+    save_program(mapped, first)
+    loaded = load_program(first)
+    save_program(loaded, second)
+    assert first.read_bytes() == second.read_bytes()
+    assert loaded.neurocores == mapped.neurocores
+    assert loaded.program.verification == mapped.program.verification
+    tokens = random_tokens(mapped.program, 0)
+    ours, theirs = SimSession(mapped.program).feed(tokens), SimSession(loaded.program).feed(tokens)
+    np.testing.assert_array_equal(ours.accumulators, theirs.accumulators)
+
+
+def test_loaded_arrays_cannot_be_written(mapped: MappedProgram, tmp_path: Path) -> None:
+    save_program(mapped, tmp_path / "a.bspk")
+    loaded = load_program(tmp_path / "a.bspk")
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.program.readout.weight[0, 0] = 1
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
+def test_an_altered_byte_is_noticed(mapped: MappedProgram, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.bspk"
+    save_program(mapped, path)
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BispikError, match=r"a\.bspk: "):
+        load_program(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x08\0\0\0\0\0\0\0{}      ", b"PK\x03\x04", b"\xff" * 64])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.bspk"
+    path.write_bytes(content)
+    with pytest.raises(BispikError, match="not a compiled program"):
+        load_program(path)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(BispikError, match="no such file"):
+        load_program(tmp_path / "a.bspk")
+
+
+def test_a_whole_file_with_parts_that_do_not_fit_is_refused(mapped: MappedProgram, tmp_path: Path) -> None:
+    def shortened(node: IntegerNode) -> IntegerNode:
+        if node.name != "block_00/attn/query" or not isinstance(node, IntegerPopulation):
+            return node
+        projection = dataclasses.replace(node.inputs[0], weight=np.zeros((8, 3), np.int8))
+        return dataclasses.replace(node, inputs=(projection,))
+
+    nodes = tuple(shortened(node) for node in mapped.program.nodes)
+    save_program(
+        dataclasses.replace(mapped, program=dataclasses.replace(mapped.program, nodes=nodes)), tmp_path / "a.bspk"
+    )
+    with pytest.raises(BispikError, match=r"block_00/attn/query: weight of another shape than \(8, 8\)"):
+        load_program(tmp_path / "a.bspk")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    mapped: MappedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.bspk"
+    save_program(mapped, path)
+    before = path.read_bytes()
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bispik.compiler.artifact.save_file", full)
+    with pytest.raises(BispikError, match="No space left"):
+        save_program(mapped, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

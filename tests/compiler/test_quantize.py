@@ -1,0 +1,171 @@
+"""Integers keep the network, and nothing overflows whatever the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bispik.backends.sim import SimSession
+from bispik.backends.sim.neurons import run_neurons
+from bispik.backends.verify import verify
+from bispik.compiler.calibrate import largest_integer, rounded, row_scales
+from bispik.compiler.fixed_point import MEMBRANE_MAX
+from bispik.compiler.float_network import FloatActivity, run_float
+from bispik.compiler.graph import Neurons, SpikingGraph
+from bispik.compiler.lift import lift
+from bispik.compiler.program import IntegerJoin, IntegerPopulation, NeuronProgram, QuantizedProgram
+from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize_neurons import integer_neurons
+from bispik.models.errors import BispikError
+from tests.checkpoints import random_checkpoint
+
+WINDOW = 12
+
+
+def network(seed: int = 0, **switches: Any) -> tuple[SpikingGraph, FloatActivity]:
+    graph = lift(random_checkpoint(seed, **switches))
+    tokens = np.random.default_rng(seed).integers(0, 23, (3, WINDOW))
+    return graph, run_float(graph, tokens)
+
+
+def options(bits: int = 8, neurons: NeuronProgram = "bispik") -> QuantizeOptions:
+    return QuantizeOptions(window=WINDOW, bits=bits, neuron_program=neurons)
+
+
+SWITCHES = [
+    pytest.param({"current_norm": "batch"}, "bispik", id="paper"),
+    pytest.param({"current_norm": "batch", "reset": "zero"}, "stock", id="stock"),
+    pytest.param({"reset": "zero", "input_current": "ramp", "input_scale": 3.0}, "bispik", id="ramp"),
+    pytest.param(
+        {"attention_output_spike": True, "ffn_output_spike": False, "block_output_spike": True, "reset": "zero"},
+        "stock",
+        id="block sum, stock",
+    ),
+    pytest.param(
+        {"pre_spike": False, "ffn_output_spike": False, "block_output_spike": True, "attention_bias": True},
+        "bispik",
+        id="block sum, counts through weights",
+    ),
+]
+
+
+@pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
+def test_no_input_can_drive_a_membrane_out_of_24_bits(switches: dict[str, Any], neurons: NeuronProgram) -> None:
+    graph, calibrated = network(**switches)
+    program = quantize(graph, calibrated, options(neurons=neurons))
+    maxima = {node.name: node.maximum for node in program.of_kind(IntegerJoin)}
+    for population in program.of_kind(IntegerPopulation)[1:]:
+        for sign in (1, -1):
+            assert worst_case_saturations(population, maxima, sign, program) == 0, population.name
+
+
+def worst_case_saturations(
+    population: IntegerPopulation, maxima: dict[str, int], sign: int, program: QuantizedProgram
+) -> int:
+    """Drive every neuron through all its weights of one sign at once, as strongly as its sources ever could."""
+    current = np.zeros(population.size)
+    for projection in population.inputs:
+        weight = np.ones((population.size, 1)) if projection.weight is None else projection.weight.astype(float)
+        weight = weight.reshape(population.size, -1)
+        maximum = maxima.get(projection.source, program.window if "attention" in projection.source else 1)
+        driven = (weight * (np.sign(weight) == sign)).sum(axis=1) * maximum
+        current += driven * 2.0**projection.exponent
+    steps = np.tile(current, (program.steps_per_token, 1))
+    return run_neurons(population.neurons, steps).saturations
+
+
+@pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
+def test_eight_bits_keep_most_spikes_and_never_saturate(switches: dict[str, Any], neurons: NeuronProgram) -> None:
+    graph, calibrated = network(**switches)
+    program = quantize(graph, calibrated, options(neurons=neurons))
+    tokens = np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1)
+    assert verify(graph, program, tokens, 100).spike_agreement > 0.85
+    assert not any(SimSession(program).feed(tokens[:WINDOW]).saturations.values())
+
+
+def test_more_bits_agree_better_with_the_float_network() -> None:
+    graph, calibrated = network(current_norm="batch")
+    tokens = np.random.default_rng(6).integers(0, 23, 5 * WINDOW + 1)
+    agreement = [
+        verify(graph, quantize(graph, calibrated, options(bits)), tokens, 100).spike_agreement for bits in (8, 4, 2)
+    ]
+    assert agreement == sorted(agreement, reverse=True)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_weights_stay_within_their_bits(bits: int) -> None:
+    graph, calibrated = network(current_norm="batch")
+    program = quantize(graph, calibrated, options(bits))
+    dense = [
+        projection.weight
+        for population in program.of_kind(IntegerPopulation)
+        for projection in population.inputs
+        if projection.weight is not None
+    ]
+    assert dense
+    for weight in [*dense, program.readout.weight]:
+        assert np.abs(weight.astype(int)).max() == largest_integer(bits)
+        assert bits > 1 or set(np.unique(weight)) <= {-1, 1}
+
+
+def test_stock_neurons_share_one_threshold_that_lava_can_represent() -> None:
+    graph, calibrated = network(current_norm="batch", reset="zero")
+    for population in quantize(graph, calibrated, options(neurons="stock")).of_kind(IntegerPopulation):
+        neurons = population.neurons
+        assert len(set(neurons.threshold.tolist())) == 1
+        assert neurons.threshold[0] % 64 == 0
+        assert 0 < neurons.threshold[0] >> 6 < 1 << 17
+        shift = min((value & -value).bit_length() - 1 for value in neurons.bias.tolist() if value)
+        mantissas = neurons.bias >> shift
+        assert np.abs(mantissas).max() < 1 << 12
+
+
+def test_stock_refuses_a_soft_reset() -> None:
+    graph, calibrated = network()
+    with pytest.raises(BispikError, match=r"--neurons stock.*use --neurons bispik"):
+        quantize(graph, calibrated, options(neurons="stock"))
+
+
+@pytest.mark.parametrize(("window", "bits", "message"), [(13, 8, "--window 13.*12 positions"), (12, 9, "--bits 9")])
+def test_impossible_options_are_refused(window: int, bits: int, message: str) -> None:
+    graph, calibrated = network()
+    with pytest.raises(BispikError, match=message):
+        quantize(graph, calibrated, QuantizeOptions(window=window, bits=bits))
+
+
+@given(
+    threshold=st.floats(0.01, 50.0),
+    scale=st.floats(0.5, 5000.0),
+    membrane=st.integers(-300_000, 300_000),
+    fire=st.sampled_from(["ge", "gt"]),
+)
+def test_the_integer_threshold_decides_exactly_as_the_real_one(
+    threshold: float, scale: float, membrane: int, fire: str
+) -> None:
+    neurons = Neurons(
+        decay=0.9, threshold=np.array([threshold]), bias=np.zeros(1), reset="soft", fire="ge" if fire == "ge" else "gt"
+    )
+    strict = int(integer_neurons(neurons, np.array([scale]), "bispik").threshold[0])
+    exact = min(threshold * scale, float(MEMBRANE_MAX))
+    assert (membrane > strict) == (membrane >= exact if fire == "ge" else membrane > exact)
+
+
+def test_calibration_finds_a_scale_at_least_as_good_as_the_largest_weight() -> None:
+    random = np.random.default_rng(0)
+    weight, inputs = random.standard_t(2, (6, 40)), (random.random((200, 40)) < 0.2).astype(float)
+
+    def error(scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        squares: npt.NDArray[np.float64] = (
+            ((rounded(weight, scale, 4) / scale[:, None] - weight) @ inputs.T) ** 2
+        ).sum(axis=1)
+        return squares
+
+    plain = largest_integer(4) / np.abs(weight).max(axis=1)
+    chosen = row_scales(weight, inputs, 4, per_row=True)
+    assert np.all(error(chosen) <= error(plain))
+    assert error(chosen).sum() < 0.8 * error(plain).sum()

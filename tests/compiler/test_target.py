@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from bispik.compiler.target import RESOURCES, list_targets, load_target
+from bispik.models.errors import BispikError
+
+SHEET = files("bispik.compiler").joinpath("targets", "loihi2.toml").read_text(encoding="utf-8")
+
+
+def test_the_packaged_sheet_has_the_published_limits() -> None:
+    target = load_target("loihi2")
+    assert target.resources.neurons.value == 4095
+    assert target.resources.synapse_memory.value == 96_000
+    assert {name: system.chips.value for name, system in target.systems.items()} == {
+        "oheo-gulch": 1,
+        "kapoho-point": 8,
+        "alia-point": 32,
+        "hala-point": 1152,
+    }
+    assert target.neurocores(target.system("kapoho-point")) == 8 * target.mesh.usable_neurocores.value
+    assert tuple(name for name, _ in target.resources.items()) == RESOURCES
+
+
+def test_list_targets_names_every_packaged_sheet_and_each_loads() -> None:
+    assert "loihi2" in list_targets()
+    for name in list_targets():
+        assert load_target(name).name == name
+
+
+def test_a_users_own_sheet_is_read_from_its_path(tmp_path: Path) -> None:
+    sheet = tmp_path / "mine.toml"
+    sheet.write_text(SHEET.replace('name = "loihi2"', 'name = "mine"'), encoding="utf-8")
+    target = load_target(sheet)
+    assert target.name == "mine"
+    assert target.resources == load_target("loihi2").resources
+    assert target.sha256 != load_target("loihi2").sha256
+
+
+def test_an_unknown_target_lists_those_that_exist() -> None:
+    with pytest.raises(BispikError, match=r"target 'loihi9': unknown; choose one of .*loihi2"):
+        load_target("loihi9")
+
+
+def test_an_unknown_system_lists_those_that_exist() -> None:
+    with pytest.raises(
+        BispikError, match=r"system 'nahuku': unknown for loihi2; choose one of oheo-gulch, kapoho-point"
+    ):
+        load_target("loihi2").system("nahuku")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "Intel Loihi 2"', "", r"mine\.toml: missing title"),
+        ('title = "Intel Loihi 2"', "title = 3", r"title: is 3; it must be text"),
+        ("[resources.neurons]", "[resources.neuron]", r"resources: missing neurons"),
+        (
+            "[resources.axons_in]",
+            "[resources.synapses]\n[resources.axons_in]",
+            r"resources: unknown synapses; expected are",
+        ),
+        ('unit = "neurons"\n', "", r"resources\.neurons: missing unit"),
+        ('unit = "neurons"', 'unit = " "', r"resources\.neurons: unit: is ' '; it must be text"),
+        ("value = 4095", "value = 0", r"resources\.neurons: value is 0; it must be a whole number of at least 1"),
+        ("value = 4095", "value = true", r"resources\.neurons: value is True"),
+        ("value = 4095", "value = 4095.0", r"resources\.neurons: value is 4095\.0"),
+        ("value = 4095", "value = 4095\nmaximum = 8192", r"resources\.neurons: unknown maximum"),
+        ('grade = "D"', 'grade = "A"', r"grade is 'A'; choose one of M, P, D, X"),
+        ("value = 4095", "value = ", r"mine\.toml: is no TOML"),
+        ("chip_columns = { value = 8", "chip_columns = { value = 7", r"alia-point: 32 chips do not fill rows of 7"),
+        ("value = 120\n", "value = 129\n", r"mesh: usable_neurocores is 129, but the routers have 128"),
+        ("[mesh.rows]", "[mesh.lines]", r"mesh: missing rows"),
+    ],
+)
+def test_an_ill_made_sheet_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SHEET
+    sheet = tmp_path / "mine.toml"
+    sheet.write_text(SHEET.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BispikError, match=message):
+        load_target(sheet)
+
+
+def test_a_sheet_without_systems_is_refused(tmp_path: Path) -> None:
+    sheet = tmp_path / "mine.toml"
+    sheet.write_text("systems = {}\n" + SHEET[: SHEET.index("[systems")], encoding="utf-8")
+    with pytest.raises(BispikError, match=r"systems: must name at least one system"):
+        load_target(sheet)
+
+
+def test_a_sheet_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BispikError, match=r"none\.toml: cannot read the target sheet"):
+        load_target(tmp_path / "none.toml")

@@ -1,0 +1,64 @@
+"""A training run so small that it takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TOML = """
+train_text = "text.txt"
+validation_text = "validation.txt"
+tokenizer = "tokenizer.json"
+teacher_folder = "teacher"
+checkpoint = "student.pt"
+log = "log.jsonl"
+seed = 1
+soft_target_weight = 0.7
+temperature = 2
+initial_rate = 0.2
+initial_score_rate = 0.15
+checkpoint_dtype = "float16"
+compile = false
+
+[model]
+vocab_size = 280
+hidden_size = 16
+intermediate_size = 32
+num_heads = 2
+num_layers = 1
+max_positions = 16
+steps_per_token = 2
+current_norm = "batch"
+
+[teacher]
+steps = 30
+batch = 8
+learning_rate = 1e-2
+warmup = 5
+evaluate_every = 20
+
+[student]
+steps = 30
+batch = 8
+learning_rate = 1e-2
+warmup = 5
+evaluate_every = 20
+
+[card]
+file = "CARD.md"
+title = "A tiny network"
+data = "Two sentences, **public domain**."
+prompt = "In the"
+new_tokens = 20
+"""
+
+
+def write_run(folder: Path, toml: str = TOML) -> Path:
+    """Write a run and its texts; returns the path of the TOML file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    verse = "In the beginning God created the heaven and the earth.\n"
+    other = "And the earth was without form, and void.\n"
+    (folder / "text.txt").write_text((verse + other) * 60)
+    (folder / "validation.txt").write_text((other + verse) * 6)
+    path = folder / "run.toml"
+    path.write_text(toml)
+    return path

@@ -1,0 +1,68 @@
+"""Training runs in TOML, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bispik.models.bispikclm.run_config import load_run
+from bispik.models.errors import BispikError
+from tests.models.runs import TOML, write_run
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare" / "train.toml"
+
+
+def test_paths_are_beside_the_file(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path))
+    assert run.train_text == tmp_path / "text.txt"
+    assert run.teacher_folder == tmp_path / "teacher"
+    assert run.card is not None
+    assert run.card.file == tmp_path / "CARD.md"
+    assert run.temperature == 2.0
+    assert isinstance(run.temperature, float)
+    assert run.student.gradient_clip == 1.0
+
+
+def test_the_examples_run_is_valid() -> None:
+    assert load_run(EXAMPLE).model.num_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 1", "seed = ", "not TOML"),
+        ("seed = 1", "", "missing keys seed"),
+        ("seed = 1", "seed = -1", "seed is -1"),
+        ("seed = 1", "seed = 1\nspeed = 2", "unknown keys speed"),
+        ("seed = 1", 'seed = "1"', "seed is '1'; expected int"),
+        ("seed = 1", "seed = true", "seed is True; expected int"),
+        ("compile = false", 'compile = "no"', "compile is 'no'; expected bool"),
+        ("compile = false", 'precision = "float16"', "choose one of bfloat16, float32"),
+        ('"student.pt"', "3", "checkpoint is 3; expected Path"),
+        ("temperature = 2", "temperature = nan", "temperature is nan"),
+        ("soft_target_weight = 0.7", "soft_target_weight = 1.1", "soft_target_weight is 1.1"),
+        ("initial_rate = 0.2", "initial_rate = 0", "initial_rate is 0"),
+        ("[model]", "[network]", r"table \[model\] is missing"),
+        ("vocab_size = 280", "vocab_size = 0", r"\[model\]: configuration: vocab_size is 0"),
+        ("vocab_size = 280", "vocab_size = 1.5", r"\[model\]: vocab_size is 1.5; expected int"),
+        ("batch = 8", "batch = 0", r"\[teacher\]: batch is 0"),
+        ("warmup = 5", "evaluate_every = 0\nwarmup = 5", "not TOML"),  # given twice
+        ("steps = 30", "steps = 0", r"\[teacher\]: steps is 0"),
+        ("learning_rate = 1e-2", "learning_rate = inf", "learning_rate is inf"),
+        ("learning_rate = 1e-2", "learning_rate = 1e-2\ndropout = 1.0", "dropout is 1.0"),
+        ("new_tokens = 20", "new_tokens = 0", r"\[card\]: new_tokens is 0"),
+        ('prompt = "In the"', "", r"\[card\]: missing keys prompt"),
+    ],
+)
+def test_errors_say_what_and_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in TOML
+    path = write_run(tmp_path, TOML.replace(old, new, 1))
+    with pytest.raises(BispikError, match=message) as caught:
+        load_run(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BispikError, match="cannot read the training run"):
+        load_run(tmp_path / "none.toml")

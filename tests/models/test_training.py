@@ -1,0 +1,235 @@
+"""A run of a few steps: it learns, keeps its promises about files, and its errors are clear."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bispik.models.bispikclm import training
+from bispik.models.bispikclm.card import read_log, write_card
+from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bispik.models.bispikclm.evaluate import evaluate, recorded_rates
+from bispik.models.bispikclm.initial_rates import set_initial_rates
+from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
+from bispik.models.bispikclm.run_config import TrainingRun, load_run
+from bispik.models.bispikclm.teacher import build_teacher, load_teacher, save_teacher
+from bispik.models.errors import BispikError
+from tests.models.runs import write_run
+
+Log = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, Log]:
+    """A run with teacher and student, and what they reported."""
+    torch.set_num_threads(1)
+    run = load_run(write_run(tmp_path_factory.mktemp("run")))
+    lines: Log = []
+    write = training.json_lines(run.log)
+
+    def report(metrics: dict[str, Any]) -> None:
+        lines.append(metrics)
+        write(metrics)
+
+    training.train_teacher(run, report)
+    training.train_student(run, report)
+    return run, lines
+
+
+def of_stage(lines: Log, stage: str) -> Log:
+    return [line for line in lines if line["stage"] == stage]
+
+
+def test_both_losses_fall(finished: tuple[TrainingRun, Log]) -> None:
+    for stage in ("teacher", "student"):
+        losses = [line["loss"] for line in of_stage(finished[1], stage)]
+        assert len(losses) == 30
+        assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), stage
+
+
+def test_what_is_stored_is_what_was_measured(finished: tuple[TrainingRun, Log]) -> None:
+    run, lines = finished
+    assert lines[-1]["stage"] == "stored student"
+    assert lines[-1]["dtype"] == "float16"
+    checkpoint = load_checkpoint(run.checkpoint)
+    for tensor in checkpoint.tensors.values():
+        assert tensor.dim() < 2 or torch.equal(tensor, tensor.half().float())
+    result = evaluate(checkpoint.network(), training.corpus(run)[1])
+    assert lines[-1]["bits_per_byte"] == pytest.approx(result.bits_per_byte)
+    assert lines[-1]["firing_rates"] == pytest.approx(result.firing_rates)
+    assert 0.02 < result.mean_rate < 0.6
+
+
+def test_the_log_holds_every_line(finished: tuple[TrainingRun, Log]) -> None:
+    run, lines = finished
+    assert read_log(run.log) == json.loads(json.dumps(lines))
+    assert ["bits_per_byte" in line for line in of_stage(lines, "teacher")].count(True) == 2
+    assert ["bits_per_byte" in line for line in of_stage(lines, "student")].count(True) == 1
+
+
+def test_card(finished: tuple[TrainingRun, Log]) -> None:
+    run, lines = finished
+    path = write_card(run)
+    text = path.read_text()
+    assert write_card(run).read_text() == text
+    assert text.startswith("# A tiny network\n")
+    from_log = dataclasses.replace(run, teacher_folder=run.teacher_folder / "none")
+    assert write_card(from_log).read_text() == text
+    checkpoint = load_checkpoint(run.checkpoint)
+    teacher = of_stage(lines, "teacher")[-1]["bits_per_byte"]
+    for fact in (
+        checkpoint.sha256,
+        f"{sum(p.numel() for p in checkpoint.network().parameters()):,}",
+        f"| {lines[-1]['bits_per_byte']:.3f} | {lines[-1]['bits_per_byte'] / teacher:.3f} |",
+        f"| {teacher:.3f} |",
+        "Two sentences, **public domain**.",
+        "> **In the**",
+        "| `blocks.0.attention.score_spike` |",
+        f"{lines[-1]['mean_rate']:.1%}",
+    ):
+        assert fact in text
+
+
+def test_card_without_what_it_needs(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run, _ = finished
+    assert run.card is not None
+    with pytest.raises(BispikError, match=r"no \[card\] table"):
+        write_card(dataclasses.replace(run, card=None))
+    with pytest.raises(BispikError, match="prompt is empty"):
+        write_card(dataclasses.replace(run, card=dataclasses.replace(run.card, prompt="")))
+    (tmp_path / "log.jsonl").write_text('{"stage": "student"}\n')
+    with pytest.raises(BispikError, match="no line of stage 'teacher'"):
+        write_card(dataclasses.replace(run, log=tmp_path / "log.jsonl"))
+    other = dataclasses.replace(run, checkpoint=tmp_path / "single.pt")
+    checkpoint = load_checkpoint(run.checkpoint)
+    tensors = {name: tensor * 1.0001 for name, tensor in checkpoint.tensors.items()}
+    save_checkpoint(Checkpoint(config=checkpoint.config, tensors=tensors), other.checkpoint)
+    with pytest.raises(BispikError, match="not stored as float16"):
+        write_card(other)
+    (tmp_path / "log.jsonl").write_text("{}\nhello\n")
+    with pytest.raises(BispikError, match="line 2 is not JSON"):
+        write_card(dataclasses.replace(run, log=tmp_path / "log.jsonl"))
+
+
+def test_initial_rates(finished: tuple[TrainingRun, Log]) -> None:
+    run, _ = finished
+    torch.manual_seed(0)
+    model = BiSpikCLM(run.model).eval()
+    ids = torch.randint(0, 280, (8, 16))
+    set_initial_rates(model, ids, 0.2, 0.15)
+    assert not model.training
+    model.train()
+    with torch.no_grad(), recorded_rates(model) as rates:
+        model(ids)
+    for name, rate in rates.items():
+        assert rate == pytest.approx(0.15 if "score" in name else 0.2, abs=0.06), name
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, SpikingNeurons))
+
+
+def test_initial_rates_leave_nothing_behind_an_error(finished: tuple[TrainingRun, Log]) -> None:
+    model = BiSpikCLM(finished[0].model).eval()
+    with pytest.raises(IndexError):
+        set_initial_rates(model, torch.full((1, 4), 999), 0.2, 0.15)
+    assert not model.training
+    for module in model.modules():
+        if isinstance(module, SpikingNeurons):
+            assert module.momentum == SpikingNeurons.momentum
+            assert "momentum" not in vars(module)
+            assert not module._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
+
+
+def test_learning_rate_warms_up_and_falls_to_a_tenth(finished: tuple[TrainingRun, Log]) -> None:
+    stage = finished[0].student
+    rates = [training.learning_rate(stage, step) for step in range(stage.steps + 1)]
+    assert rates[0] == pytest.approx(stage.learning_rate / stage.warmup)
+    assert max(rates) == pytest.approx(stage.learning_rate) == pytest.approx(rates[stage.warmup])
+    assert rates[-1] == pytest.approx(stage.learning_rate / 10)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run = dataclasses.replace(finished[0], teacher_folder=tmp_path / "teacher")
+    run = dataclasses.replace(run, teacher=dataclasses.replace(run.teacher, learning_rate=1e30, warmup=0))
+    with pytest.raises(BispikError, match=r"step \d+: the loss or its gradient is not finite"):
+        training.train_teacher(run, lambda _metrics: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corpus_errors(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run, _ = finished
+    (tmp_path / "short.txt").write_text("In the beginning")
+    with pytest.raises(BispikError, match=r"short.txt: \d+ tokens; more than max_positions \(16\)"):
+        training.corpus(dataclasses.replace(run, train_text=tmp_path / "short.txt"))
+    _, validation = training.corpus(dataclasses.replace(run, validation_text=tmp_path / "short.txt"))
+    assert evaluate(load_checkpoint(run.checkpoint).network(), validation).tokens == len(validation.ids) - 1
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(BispikError, match=r"empty\.txt: 0 tokens"):
+        training.corpus(dataclasses.replace(run, train_text=tmp_path / "empty.txt"))
+    with pytest.raises(BispikError, match="cannot read"):
+        training.corpus(dataclasses.replace(run, train_text=tmp_path / "none.txt"))
+    small = dataclasses.replace(run.model, vocab_size=260)
+    with pytest.raises(BispikError, match=r"the tokeniser has \d+ tokens, the model 260"):
+        training.corpus(dataclasses.replace(run, model=small))
+
+
+def test_teacher_errors(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run, _ = finished
+    with pytest.raises(BispikError, match="no teacher is there"):
+        load_teacher(tmp_path / "none", run.model)
+    other_shapes = (
+        dataclasses.replace(run.model, vocab_size=99),
+        dataclasses.replace(run.model, max_positions=17),
+        dataclasses.replace(run.model, hidden_size=32),
+    )
+    for shape, number in zip(other_shapes, ("99", "17", "32"), strict=True):
+        with pytest.raises(BispikError, match=number):
+            load_teacher(run.teacher_folder, shape)
+    sheet = tmp_path / "config.json"
+    for text, message in (("{", "not a model's"), ("[]", "not a model's"), ('{"model_type": "gpt2"}', "'gpt2'")):
+        sheet.write_text(text)
+        with pytest.raises(BispikError, match=message):
+            load_teacher(tmp_path, run.model)
+    sheet.write_bytes((run.teacher_folder / "config.json").read_bytes())
+    for contents in (None, b"garbage"):
+        if contents is not None:
+            (tmp_path / "model.safetensors").write_bytes(contents)
+        with pytest.raises(BispikError, match="not an OPT checkpoint folder"):
+            load_teacher(tmp_path, run.model)
+
+
+def test_an_old_teacher_stays_if_the_new_one_cannot_be_written(
+    finished: tuple[TrainingRun, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = finished[0].model
+    save_teacher(build_teacher(model, 0.0), tmp_path / "teacher")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "teacher").iterdir()}
+    other = build_teacher(model, 0.0)
+
+    def full_disk(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(other, "save_pretrained", full_disk)
+    with pytest.raises(BispikError, match="No space left"):
+        save_teacher(other, tmp_path / "teacher")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "teacher").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
+    monkeypatch.undo()
+    save_teacher(other, tmp_path / "teacher")
+    assert (tmp_path / "teacher" / "model.safetensors").read_bytes() != before["model.safetensors"]
+
+
+def test_transformers_is_imported_only_for_a_teacher() -> None:
+    program = (
+        "import sys, bispik.cli.train, bispik.models.bispikclm.training, bispik.models.bispikclm.card; "
+        "sys.exit('transformers' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,89 @@
+"""The shipped example, the whole way: what the README says of it holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bispik.backends.activity import Activity
+from bispik.backends.registry import open_session
+from bispik.cli.compile import main as compile_main
+from bispik.cli.run import main as run_main
+from bispik.cli.text import encode
+from bispik.compiler.artifact import load_program
+from bispik.compiler.mapping import MappedProgram
+from tests.backends.test_sim import assert_same
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "kjv_shakespeare"
+TOKENS = 64
+PROBES = ("embed", "block_01/attn/output", "block_03/ffn/fc1")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("example")
+    assert compile_main([str(EXAMPLE / "checkpoint.pt"), "--target", "loihi2", "-o", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def mapped(compiled: Path) -> MappedProgram:
+    return load_program(compiled / "program.bspk")
+
+
+@pytest.fixture(scope="module")
+def on_sim(mapped: MappedProgram) -> Activity:
+    return run(mapped, "sim")
+
+
+def run(mapped: MappedProgram, backend: str) -> Activity:
+    program = mapped.program
+    tokens = encode(program.tokenizer, (EXAMPLE / "heldout.txt").read_text(), "the held-out text")[:TOKENS]
+    with closing(open_session(backend, program, PROBES)) as session:
+        return session.feed(tokens)
+
+
+@pytest.mark.parametrize("backend", ["reference", "lava"])
+def test_sixty_four_tokens_give_the_same_spikes_and_membranes(
+    mapped: MappedProgram, on_sim: Activity, backend: str
+) -> None:
+    assert on_sim.outputs["block_03/ffn/sum"].any()
+    assert_same(on_sim, run(mapped, backend))
+
+
+def test_integers_lose_less_than_three_percent(compiled: Path) -> None:
+    report = json.loads((compiled / "report.json").read_text())
+    found = report["quantization"]
+    assert found["tokens"] >= 2000
+    assert found["bpb_integer"] <= 1.03 * found["bpb_float"]
+    assert found["bpb_float"] < 2.3
+
+
+def test_it_takes_at_most_thirty_percent_more_neurocores_than_it_must(mapped: MappedProgram) -> None:
+    assert len(mapped.neurocores) <= 1.3 * mapped.neurocores_lower_bound
+
+
+def test_no_membrane_saturates(on_sim: Activity) -> None:
+    assert not any(on_sim.saturations.values())
+
+
+def test_most_words_that_it_writes_are_english(compiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = set(re.findall("[a-z]+", (EXAMPLE / "heldout.txt").read_text().lower()))
+    known |= set(re.findall("[a-z]+", (EXAMPLE / "calibration.txt").read_text().lower()))
+    prompt = "And the LORD said unto Moses,"
+    sampling = ["--temperature", "0.7", "--top-k", "40", "--max-new-tokens", "80", "--json"]
+    assert run_main([str(compiled / "program.bspk"), "--prompt", prompt, *sampling]) == 0
+    text = json.loads(capsys.readouterr().out)["text"]
+    words = re.findall("[a-z]+", text.removeprefix(prompt).lower())
+    assert len(words) > 30
+    assert np.mean([word in known for word in words]) > 0.75
+
+
+def test_the_example_folder_is_small() -> None:
+    shipped = [path for path in EXAMPLE.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in shipped) <= 16e6
