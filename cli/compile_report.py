@@ -141,7 +141,7 @@ def _print(
 ) -> None:
     """The tables on stderr; the generated text, if there is one, on stdout."""
     if options.run:
-        print(trace.text)
+        print(trace.text, flush=True)
     verification = compiled.mapped.program.verification
     terminal.print(resource_table(compiled.mapped))
     if verification:

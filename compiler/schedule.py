@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bispik.compiler.program import IntegerInjection, IntegerNode, QuantizedProgram
+from bispik.compiler.program import IntegerInjection, QuantizedProgram
 
 
 def skews(program: QuantizedProgram) -> dict[str, int]:
@@ -19,10 +19,3 @@ def skews(program: QuantizedProgram) -> dict[str, int]:
         else:
             skew[node.name] = 1 + max(skew[source] for source in node.sources)
     return skew
-
-
-def delays(node: IntegerNode, skew: dict[str, int]) -> tuple[int, ...]:
-    """Return by input how many extra steps (beyond the hop) it must wait so that all inputs of a node meet."""
-    if skew[node.name] == 0:
-        return (0,) * len(node.sources)
-    return tuple(skew[node.name] - 1 - skew[source] for source in node.sources)

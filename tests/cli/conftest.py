@@ -37,3 +37,15 @@ def compiled(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     out = tmp_path_factory.mktemp("out")
     assert compile_main([str(model_folder / "ckpt.pt"), "--target", "loihi2", "-o", str(out), "--json"]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def compiled_stock(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a network with hard resets, compiled to Lava's own neurons."""
+    out = tmp_path_factory.mktemp("stock")
+    checkpoint = random_checkpoint(
+        8, vocab_size=VOCABULARY, current_norm="batch", max_positions=16, reset="zero", num_layers=1
+    )
+    save_checkpoint(checkpoint, model_folder / "hard.safetensors")
+    assert compile_main([str(model_folder / "hard.safetensors"), "--neurons", "stock", "-o", str(out), "--json"]) == 0
+    return out

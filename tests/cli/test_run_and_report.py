@@ -15,17 +15,21 @@ Capture = pytest.CaptureFixture[str]
 PROMPT = ["--prompt", "And it came to"]
 
 
-def test_backends_give_the_same_tokens_spikes_and_counts(compiled: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("fixture", ["compiled", "compiled_stock"])
+def test_backends_give_the_same_tokens_spikes_and_counts(
+    fixture: str, request: pytest.FixtureRequest, capsys: Capture
+) -> None:
+    program = request.getfixturevalue(fixture) / "program.bspk"
+    capsys.readouterr()  # what compiling it printed
     results = []
-    for backend in ("sim", "reference"):
-        arguments = [str(compiled / "program.bspk"), *PROMPT, "--backend", backend, "--max-new-tokens", "4", "--json"]
-        assert run_main(arguments) == 0
+    for backend in ("sim", "reference", "lava"):
+        assert run_main([str(program), *PROMPT, "--backend", backend, "--max-new-tokens", "4", "--json"]) == 0
         results.append(json.loads(capsys.readouterr().out))
-    one, other = results
-    assert set(one) >= {"backend", "execution_mode", "text", "tokens", "spikes", "counts", "seconds"}
-    assert one["backend"] == "sim"
+    assert set(results[0]) >= {"backend", "execution_mode", "text", "tokens", "spikes", "counts", "seconds"}
+    assert [result["backend"] for result in results] == ["sim", "reference", "lava"]
+    assert results[0]["spikes"] > 0
     for key in ("text", "tokens", "spikes", "counts"):
-        assert one[key] == other[key]
+        assert results[0][key] == results[1][key] == results[2][key]
 
 
 def test_sampling_is_reproducible_and_depends_on_the_seed(compiled: Path, capsys: Capture) -> None:
