@@ -14,7 +14,7 @@ DEMO_PROMPT := And the LORD said unto Moses,
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-all lint format bench lock clean
+.PHONY: help install demo test test-unit test-all lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,9 +43,6 @@ lint: .venv/.dev ## Check style, types and the direction of imports
 format: .venv/.dev ## Put the code into its standard form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-
-bench: install ## Measure speed
-	$(BIN)/python benchmarks/run.py
 
 # Keeps the versions that are locked as far as it can; `make lock UPGRADE=--upgrade` takes the newest.
 lock: .venv/.created ## Write requirements/*.txt from pyproject.toml and requirements/runtime.in

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.program import QuantizedProgram
+from bispik.compiler.program import IntegerAttention, IntegerInjection, IntegerReadout, QuantizedProgram
 from bispik.models.errors import BispikError
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -53,6 +53,34 @@ def joined(parts: Sequence[Activity]) -> Activity:
         membranes={name: np.concatenate([part.membranes[name] for part in parts]) for name in first.membranes},
         saturations={name: sum(part.saturations[name] for part in parts) for name in first.saturations},
     )
+
+
+def check_activity(program: QuantizedProgram, activity: Activity, where: str) -> None:
+    """Check that an activity from a file has the shapes that the program gives.
+
+    Raises:
+        BispikError: naming what does not fit.
+    """
+    ids, steps = activity.token_ids, program.steps_per_token
+    stored = activity.first_position + len(ids)
+    vocabulary = len(program.injection.token_table)
+    plausible = ids.ndim == 1 and len(ids) > 0 <= activity.first_position and stored <= program.window
+    if not plausible or ids.min() < 0 or ids.max() >= vocabulary:
+        raise BispikError(f"{where}: its tokens do not fit the program")
+    shapes: dict[str, tuple[int, ...]] = {"accumulators": (len(ids), vocabulary)}
+    found: dict[str, tuple[int, ...] | None] = {"accumulators": activity.accumulators.shape}
+    for node in program.nodes:
+        if isinstance(node, (IntegerInjection, IntegerReadout)):
+            continue
+        shapes[node.name] = (len(ids), steps, node.size)
+        found[node.name] = activity.outputs[node.name].shape if node.name in activity.outputs else None
+        if isinstance(node, IntegerAttention):
+            name = f"scores of {node.name}"
+            shapes[name] = (len(ids), steps, node.heads, stored)
+            found[name] = activity.score_spikes[node.name].shape if node.name in activity.score_spikes else None
+    for name, shape in shapes.items():
+        if found[name] != shape:
+            raise BispikError(f"{where}: {name} has shape {found[name]}, expected {shape}")
 
 
 class Session(Protocol):

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from bispik.backends.activity import Activity
 from bispik.compiler.program import QuantizedProgram
+from bispik.models.errors import BispikError
 
 
 def logits(program: QuantizedProgram, activity: Activity) -> npt.NDArray[np.float64]:
@@ -33,6 +34,15 @@ class Sampler:
     """Chooses tokens: the likeliest at temperature 0, else from the ``top_k`` likeliest; the same for a seed."""
 
     def __init__(self, temperature: float = 0.0, top_k: int = 0, seed: int = 0) -> None:
+        """Say how to choose.
+
+        Raises:
+            BispikError: for a temperature, a number of tokens or a seed that is negative or not finite.
+        """
+        if not 0 <= temperature < float("inf") or top_k < 0 or seed < 0:
+            raise BispikError(
+                f"temperature {temperature}, top-k {top_k}, seed {seed}: each must be finite and at least 0"
+            )
         self.temperature, self.top_k = temperature, top_k
         self.random = np.random.default_rng(seed)
 
@@ -40,8 +50,8 @@ class Sampler:
         """Return a token id for logits (vocabulary,)."""
         if self.temperature <= 0:
             return int(logits_of.argmax())
-        scaled = logits_of / self.temperature
+        scaled = (logits_of - logits_of.max()) / self.temperature
         if 0 < self.top_k < len(scaled):
             scaled = np.where(scaled >= np.sort(scaled)[-self.top_k], scaled, -np.inf)
-        weights = np.exp(scaled - scaled.max())
+        weights = np.exp(scaled)
         return int(self.random.choice(len(weights), p=weights / weights.sum()))

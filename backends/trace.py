@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bispik.backends.activity import Activity
-from bispik.compiler.artifact import Format, load, save
+from bispik.backends.activity import Activity, check_activity
+from bispik.compiler.artifact import Format, check_mapped, load, save
 from bispik.compiler.mapping import MappedProgram
 
 TRACE = Format(name="bispik-trace", version="1", what="trace of a run")
@@ -36,6 +36,9 @@ def load_trace(path: Path) -> RunTrace:
     """Read a trace.
 
     Raises:
-        BispikError: if the file is missing, no trace, of another version, or altered.
+        BispikError: if the file is missing, no trace, of another version, altered or inconsistent.
     """
-    return load(RunTrace, TRACE, path)
+    trace = load(RunTrace, TRACE, path)
+    check_mapped(trace.mapped, str(path))
+    check_activity(trace.mapped.program, trace.activity, str(path))
+    return trace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -40,10 +41,16 @@ def print_json(value: Any) -> None:
 def run(program: str, action: Callable[[], int]) -> int:
     """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130."""
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()
+        return code
     except BispikError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return USER_ERROR
+    except BrokenPipeError:
+        # Whoever read our output has had enough; nothing more can or need be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)
         return 130

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "--neurons",
         choices=("bispik", "stock"),
         default="bispik",
-        help="neuron program: ours, or Lava's own (hard reset and one threshold a population; runs as is on a chip)",
+        help="neuron program: ours, or Lava's own where there is one (hard reset, one threshold a population)",
     )
     result.add_argument("--calib", type=Path, metavar="FILE", help="calibration text (default: calibration.txt beside)")
     result.add_argument("--held-out", type=Path, metavar="FILE", help="text to verify on (default: heldout.txt beside)")
@@ -67,6 +67,12 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _list_targets(as_json=options.json)
     if options.source is None:
         raise BispikError("no checkpoint given; see bispik-compile --help")
+    if options.prompt is not None and not options.run:
+        raise BispikError("--prompt needs a backend to run on: give --run sim or --run lava")
+    if options.dry_run and (options.run or options.dump_after):
+        raise BispikError("--dry-run writes and runs nothing: leave out --run and --dump-after")
+    if options.seed < 0:
+        raise BispikError(f"--seed {options.seed}: give 0 or more")
     if options.run and options.prompt is None:
         raise BispikError("--run needs a text to begin with: give --prompt")
     from bispik.cli import compile_report

@@ -99,8 +99,13 @@ def dry_run(request: CompileRequest) -> Plan:
     return _plan(request, graph, _options(request, graph))
 
 
-def compile_network(request: CompileRequest, stages: Stages) -> Compiled:
+def compile_network(request: CompileRequest, stages: Stages, prompt: str | None = None) -> Compiled:
     """Compile, verify, and write ``model.nir`` and ``program.bspk`` into the output folder.
+
+    Args:
+        request: what the user asks for.
+        stages: times the stages.
+        prompt: what will be run on the program; one that cannot run is refused before any work.
 
     Raises:
         BispikError: for wrong input; nothing half-written is left behind.
@@ -110,6 +115,8 @@ def compile_network(request: CompileRequest, stages: Stages) -> Compiled:
         options = _options(request, graph)
     _dump(request, "lift", lambda: describe_graph(graph))
     require_room(_plan(request, graph, options))
+    if prompt is not None:
+        text.check_prompt(text.encode(graph.tokenizer, prompt, "the prompt"), options.window)
     calibration, held_out = _texts(request, graph, options.window)
     with stages("nir", "writing and reading NIR"):
         nir = request.output / "model.nir"

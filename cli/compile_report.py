@@ -16,7 +16,7 @@ from bispik.backends.trace import RunTrace
 from bispik.cli.account import account_of, limits, summary, write_reports
 from bispik.cli.common import console, print_json
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, dry_run
-from bispik.cli.execute import run_program
+from bispik.cli.execute import check_new_tokens, run_program
 from bispik.cli.text import encode
 from bispik.compiler.plan import Plan
 from bispik.compiler.target import load_target
@@ -41,12 +41,14 @@ def plan_only(options: argparse.Namespace) -> int:
 def compile_and_report(options: argparse.Namespace) -> int:
     """Compile, verify, run, account, write the artifacts and print the tables."""
     request, profile = _request(options), load_profile(options.profile)
+    sampler = Sampler(options.temperature, options.top_k, options.seed)
+    check_new_tokens(options.max_new_tokens)
     terminal = console()
     with folder_written_whole(options.out) as folder, _progress(terminal) as show:
         stages = Stages(show)
-        compiled = compile_network(replace(request, output=folder), stages)
+        compiled = compile_network(replace(request, output=folder), stages, options.prompt)
         with stages("run", f"running on {options.run or 'sim'}"):
-            trace = _run(options, compiled)
+            trace = _run(options, compiled, sampler)
         with stages("report", "accounting for energy and writing the reports"):
             report = account_of(trace, profile)
             write_reports(report, folder)
@@ -86,14 +88,13 @@ def _progress(terminal: Console) -> Generator[Callable[[str], None]]:
         yield status.update
 
 
-def _run(options: argparse.Namespace, compiled: Compiled) -> RunTrace:
+def _run(options: argparse.Namespace, compiled: Compiled, sampler: Sampler) -> RunTrace:
     """Run the user's prompt on the user's backend, or else the first window of the held-out text on ``sim``."""
     program, verification = compiled.mapped.program, compiled.mapped.program.verification
     if options.run is None:
         sample = verification.sample if verification else ()
         return run_program(compiled.mapped, "sim", sample, 0, Sampler())
     prompt = encode(program.tokenizer, options.prompt, "the prompt").tolist()
-    sampler = Sampler(options.temperature, options.top_k, options.seed)
     return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampler)
 
 

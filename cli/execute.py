@@ -29,8 +29,7 @@ def run_program(
     Raises:
         BispikError: if the backend is not available, or the prompt is empty or does not fit the window.
     """
-    if max_new_tokens < 0:
-        raise BispikError(f"--max-new-tokens {max_new_tokens}: give 0 or more")
+    check_new_tokens(max_new_tokens)
     program = mapped.program
     tokens: list[int] = []
     parts: list[Activity] = []
@@ -55,3 +54,9 @@ def run_program(
         text=decode(program.tokenizer, tokens) if program.tokenizer else "",
         seconds=time.perf_counter() - started,
     )
+
+
+def check_new_tokens(number: int) -> None:
+    """Refuse a negative number of new tokens."""
+    if number < 0:
+        raise BispikError(f"--max-new-tokens {number}: give 0 or more")

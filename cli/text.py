@@ -26,10 +26,22 @@ def encode(tokenizer: str, text: str, what: str) -> npt.NDArray[np.int64]:
     """
     if not tokenizer:
         raise BispikError(f"{what}: no tokeniser is known; give one with --tokenizer, or token ids with --tokens")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BispikError(f"{what} is not valid text: {error.reason}") from error
     ids = np.array(parse_tokenizer(tokenizer, "tokeniser").encode(text).ids, dtype=np.int64)
     if len(ids) == 0:
         raise BispikError(f"{what} is empty; give at least one word")
     return ids
+
+
+def check_prompt(ids: npt.NDArray[np.int64], window: int) -> None:
+    """Refuse a prompt for which the window has no room."""
+    if len(ids) > window:
+        raise BispikError(
+            f"the prompt's {len(ids)} tokens do not fit the window of {window}; shorten it or use a larger --window"
+        )
 
 
 def decode(tokenizer: str, ids: list[int]) -> str:

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from bispik.compiler.consistency import check_consistency
+from bispik.compiler.consistency import check_consistency, check_slices
 from bispik.compiler.manifest import Arrays, decode, encode
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import SEMANTICS_VERSION
 from bispik.models.errors import BispikError
-from bispik.models.files import written_whole
+from bispik.models.files import require_file, written_whole
 
 Content = TypeVar("Content")
 
@@ -57,13 +57,24 @@ def load_program(path: Path) -> MappedProgram:
         BispikError: if the file is missing, no program, of another version, altered, or inconsistent.
     """
     mapped = load(MappedProgram, PROGRAM, path)
-    if mapped.program.semantics_version != SEMANTICS_VERSION:
-        raise BispikError(
-            f"{path}: made for integer semantics {mapped.program.semantics_version}, this bispik runs "
-            f"{SEMANTICS_VERSION}; compile the checkpoint again"
-        )
-    check_consistency(mapped.program, str(path))
+    check_mapped(mapped, str(path))
     return mapped
+
+
+def check_mapped(mapped: MappedProgram, where: str) -> None:
+    """Check that a program from a file is one that this version can run.
+
+    Raises:
+        BispikError: if it was made for other semantics or its parts do not fit together.
+    """
+    version = mapped.program.semantics_version
+    if version != SEMANTICS_VERSION:
+        raise BispikError(
+            f"{where}: made for integer semantics {version}, this bispik runs {SEMANTICS_VERSION}; "
+            "compile the checkpoint again"
+        )
+    check_consistency(mapped.program, where)
+    check_slices(mapped, where)
 
 
 def save(content: Any, form: Format, path: Path) -> None:
@@ -81,18 +92,21 @@ def load(kind: type[Content], form: Format, path: Path) -> Content:
     Raises:
         BispikError: if the file is missing, not of this format and version, altered, or does not hold a ``kind``.
     """
-    if not path.is_file():
-        raise BispikError(f"{path}: no such file")
+    require_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             header = _header(file.metadata())
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise BispikError(f"{path}: not a {form.what}: {error}") from error
     _check_header(header, arrays, form, path)
     for array in arrays.values():
         array.flags.writeable = False
-    content: Content = decode(kind, json.loads(header["manifest"]), arrays, str(path))
+    try:
+        content: Content = decode(kind, json.loads(header["manifest"]), arrays, str(path))
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        # A checksum can be right and the content still not ours.
+        raise BispikError(f"{path}: not a {form.what}: {type(error).__name__}: {error}") from error
     return content
 
 
@@ -101,7 +115,7 @@ def file_format(path: Path) -> str:
     try:
         with safe_open(path, framework="numpy") as file:
             return _header(file.metadata()).get("format", "")
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bispik.compiler.fixed_point import DECAY_ONE
+from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -20,6 +21,10 @@ EXPONENT_MAX = 30
 """Currents are computed in 64 bits; a larger shift could leave them."""
 
 
+GAIN_MAX = 1 << 10
+"""Largest factor on the embedding's 16-bit current; a ramp needs 8."""
+
+
 def check_consistency(program: QuantizedProgram, where: str) -> None:
     """Check shapes, ranges and the order of nodes.
 
@@ -31,13 +36,45 @@ def check_consistency(program: QuantizedProgram, where: str) -> None:
     for kind in (IntegerInjection, IntegerReadout):
         _expect(len(program.of_kind(kind)) == 1, where, f"{len(program.of_kind(kind))} nodes of kind {kind.__name__}")
     sizes: dict[str, int] = {}
+    maxima = {node.name: program.window for node in program.of_kind(IntegerAttention)}
     for node in program.nodes:
         place = f"{where}: {node.name}"
         _expect(node.name not in sizes, place, "two nodes have this name")
         for source in node.sources:
             _expect(source in sizes, place, f"its source {source} does not come before it")
-        _check_node(node, sizes, program, place)
-        sizes[node.name] = node.size
+        _check_node(node, sizes, maxima, program, place)
+        if not isinstance(node, IntegerReadout):  # nothing reads the readout but the host
+            sizes[node.name] = node.size
+
+
+def check_slices(mapped: MappedProgram, where: str) -> None:
+    """Check that the neurocores hold every row of every node, and nothing else.
+
+    Raises:
+        BispikError: naming the node.
+    """
+    nodes = {node.name: node for node in mapped.program.nodes}
+    stored = dict.fromkeys(nodes, 0)
+    for part in (part for core in mapped.neurocores for part in core.slices):
+        place = f"{where}: {part.node}"
+        _expect(part.node in nodes, place, "a neurocore holds a part of a node that is not there")
+        node = nodes[part.node]
+        _expect(0 <= part.start < part.stop <= node.size, place, f"rows {part.start} to {part.stop} of {node.size}")
+        tokens = part.last_token - part.first_token if isinstance(node, IntegerAttention) else 1
+        last = mapped.program.window if isinstance(node, IntegerAttention) else part.last_token
+        _expect(tokens > 0 <= part.first_token and part.last_token <= last, place, "impossible stored tokens")
+        stored[part.node] += (part.stop - part.start) * tokens
+        for entry in part.inputs:
+            _expect(entry.source in nodes, place, f"its source {entry.source} is not there")
+            fits = 0 <= entry.start <= entry.stop <= nodes[entry.source].size
+            _expect(fits, place, f"inputs {entry.start} to {entry.stop} of {entry.source}")
+    for node in mapped.program.nodes:
+        on_host = isinstance(node, IntegerInjection) or (isinstance(node, IntegerReadout) and not node.on_chip)
+        rows = node.size * (mapped.program.window if isinstance(node, IntegerAttention) else 1)
+        _expect(
+            stored[node.name] == (0 if on_host else rows), f"{where}: {node.name}", "not on neurocores exactly once"
+        )
+        _expect(on_host or node.name in mapped.skew, f"{where}: {node.name}", "its skew is missing")
 
 
 def _expect(fits: bool, where: str, message: str) -> None:
@@ -45,7 +82,9 @@ def _expect(fits: bool, where: str, message: str) -> None:
         raise BispikError(f"{where}: {message}")
 
 
-def _check_node(node: IntegerNode, sizes: dict[str, int], program: QuantizedProgram, place: str) -> None:
+def _check_node(
+    node: IntegerNode, sizes: dict[str, int], maxima: dict[str, int], program: QuantizedProgram, place: str
+) -> None:
     match node:
         case IntegerInjection():
             tables = node.token_table.ndim == node.position_table.ndim == 2
@@ -54,13 +93,18 @@ def _check_node(node: IntegerNode, sizes: dict[str, int], program: QuantizedProg
             )
             _expect(len(node.position_table) >= program.window, place, "fewer positions than the window has tokens")
             _expect(len(node.step_gain) == program.steps_per_token, place, "not one gain per time step")
+            _expect(all(abs(gain) <= GAIN_MAX for gain in node.step_gain), place, f"a gain beyond {GAIN_MAX}")
         case IntegerPopulation():
             _check_neurons(node.neurons, place)
             _expect(len(node.inputs) > 0, place, "no input")
             for projection in node.inputs:
                 _check_projection(projection, node.size, sizes[projection.source], place)
         case IntegerJoin():
-            _expect(all(sizes[source] == node.size for source in node.inputs), place, "inputs differ in size")
+            fits = len(node.inputs) > 0 and all(sizes[source] == node.size for source in node.inputs)
+            _expect(fits, place, "no inputs, or inputs that differ in size")
+            reached = sum(maxima.get(source, 1) for source in node.inputs)
+            _expect(node.maximum == reached, place, f"maximum {node.maximum}, but its inputs reach {reached}")
+            maxima[node.name] = node.maximum
         case IntegerAttention():
             _check_neurons(node.neurons, place)
             _expect(node.neurons.size == node.heads >= 1 <= node.head_dim, place, "not one set of constants per head")

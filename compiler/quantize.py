@@ -187,8 +187,8 @@ class _Quantizer:
         reached = int(np.abs(integers.astype(np.int64)).sum(axis=1).max()) * maximum * steps
         if self.options.head_on_chip and reached > MEMBRANE_MAX:
             raise BispikError(
-                f"{node.name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; use --bits "
-                f"{self.options.bits - 1} or --head host"
+                f"{node.name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; "
+                "use fewer --bits or --head host"
             )
         bias = node.scale * (node.weight.astype(np.float64) @ node.beta)
         return IntegerReadout(

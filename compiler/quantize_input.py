@@ -70,7 +70,8 @@ def _candidates(
             yield candidate(factor, exponent)
         return
     share = 1.0 / node.neurons.threshold.astype(np.float64)
-    threshold = min(STOCK_THRESHOLD_MAX, int(TABLE_MAX / float((peak * share).max()) - 0.5))
+    largest = float((peak * share).max()) or 1.0
+    threshold = max(1, min(STOCK_THRESHOLD_MAX, int(TABLE_MAX / largest - 0.5)))
     while threshold >= 1:
         yield candidate((threshold + 0.5) * share, STOCK_EXPONENT)
         threshold //= 2

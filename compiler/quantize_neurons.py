@@ -70,8 +70,8 @@ def first_safe(
         if reached <= MEMBRANE_MAX:
             return candidate, integers
     raise BispikError(
-        f"{name}: membranes could reach {reached:,.0f} of {MEMBRANE_MAX:,} (24 bits); "
-        "use fewer --bits or a smaller --window"
+        f"{name}: membranes could reach {reached:,.0f} of {MEMBRANE_MAX:,} (24 bits) even at the coarsest scale; "
+        "fewer --bits or a smaller --window may help"
     )
 
 
@@ -88,13 +88,15 @@ def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram)
         # The scale puts theta half a unit of Lava's threshold above a multiple of 2^6, so `ge` and `gt` agree there.
         strict = np.floor(exact / (1 << STOCK_EXPONENT)) * (1 << STOCK_EXPONENT)
         bias = _mantissa_rounded(bias)
-    subtract = np.rint(exact) if neurons.reset == "soft" else np.zeros_like(exact)
+    # Membranes stay within 24 bits, so a neuron whose threshold lies beyond never spikes and subtracts nothing.
+    subtracts = (strict < MEMBRANE_MAX) & (neurons.reset == "soft")
+    subtract = np.where(subtracts, np.rint(exact), 0.0)
     return IntegerNeurons(
         program=program,
         reset=neurons.reset,
         decay=min(DECAY_ONE - 1, round((1 - neurons.decay) * DECAY_ONE)),
         threshold=np.minimum(strict, MEMBRANE_MAX).astype(np.int32),
-        subtract=np.minimum(subtract, MEMBRANE_MAX).astype(np.int32),
+        subtract=subtract.astype(np.int32),
         bias=np.clip(bias, -MEMBRANE_MAX, MEMBRANE_MAX).astype(np.int32),
     )
 
@@ -117,10 +119,11 @@ def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bi
             yield _candidate("bispik", synapses, units, [None] * len(synapses), [exponent] * len(synapses), bits)
         return
     chosen = np.stack([row_scales(weight, samples, bits, per_row=True) for weight, samples in matrices])
-    rows: FloatArray = chosen.min(axis=0)
+    rows: FloatArray = np.minimum(chosen.min(axis=0), _largest_scale(neurons))
     shift, one_to_one = 0, np.zeros(0, np.int8)
     if len(matrices) < len(synapses):
         # One-to-one inputs of weight 1 must match the row's scale: an integer weight m << shift is the scale itself.
+        rows = np.minimum(rows, rows.min() * largest_integer(8))
         shift = int(np.ceil(np.log2(rows.max() / largest_integer(8))))
         one_to_one = np.maximum(1, np.floor(rows / 2.0**shift)).astype(np.int8)
         rows = one_to_one.astype(np.float64) * 2.0**shift
@@ -130,17 +133,33 @@ def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bi
         yield _candidate("bispik", synapses, rows * float(1 << exponent), weights, exponents, bits)
 
 
+def _largest_scale(neurons: Neurons) -> FloatArray:
+    """Return by neuron the scale past which threshold and bias alone would crowd out the currents of its population.
+
+    Rows with hardly any weight reach it; they lose nothing, for a coarser scale is always allowed.
+    """
+    constants = np.abs(neurons.threshold).astype(np.float64) + np.abs(neurons.bias)
+    # The constants of up to 8 steps add up; this leaves them half the range at an exponent of 6.
+    room = MEMBRANE_MAX / 16 / (1 << STOCK_EXPONENT)
+    scale: FloatArray = room / np.maximum(constants, np.finfo(np.float64).tiny)
+    return scale
+
+
 def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
     """Lava's exponent is fixed and all neurons share a threshold, so weights carry the differences between rows."""
     share = 1.0 / neurons.threshold.astype(np.float64)
     normal = [(np.ones((neurons.size, 1)) if s.weight is None else s.weight) * share[:, None] for s in synapses]
     inputs = [np.ones((1, 1)) if s.weight is None else s.samples for s in synapses]
-    wanted = min(row_scales(weight, x, bits, per_row=False)[0] for weight, x in zip(normal, inputs, strict=True))
-    threshold = min(STOCK_THRESHOLD_MAX, int(wanted - 0.5))
+    widths = [8 if s.weight is None else bits for s in synapses]
+    wanted = min(
+        float(row_scales(weight, x, width, per_row=False)[0])
+        for weight, x, width in zip(normal, inputs, widths, strict=True)
+    )
+    threshold = max(1, min(STOCK_THRESHOLD_MAX, int(wanted - 0.5)))
     while threshold >= 1:
         rows = (threshold + 0.5) * share
         weights = [
-            rounded(np.ones((neurons.size, 1)), rows, bits)[:, 0] if s.weight is None else rounded(s.weight, rows, bits)
+            rounded(np.ones((neurons.size, 1)), rows, 8)[:, 0] if s.weight is None else rounded(s.weight, rows, bits)
             for s in synapses
         ]
         exponents = [STOCK_EXPONENT] * len(synapses)

@@ -41,6 +41,20 @@ def written_whole(path: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_file(path: Path) -> None:
+    """Check that there is such a file.
+
+    Raises:
+        BispikError: if there is none, or the name is impossible.
+    """
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise BispikError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise BispikError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
+
+
 def read_text(path: Path, what: str) -> str:
     """Return a UTF-8 file's text.
 
@@ -62,6 +76,7 @@ def folder_written_whole(folder: Path) -> Generator[Path]:
     Raises:
         BispikError: if the folder cannot be written.
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".partial-"))
@@ -69,9 +84,14 @@ def folder_written_whole(folder: Path) -> Generator[Path]:
         raise BispikError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
         yield temporary
-        for file in sorted(temporary.iterdir()):
+        files = sorted(temporary.iterdir())
+        if taken := [file.name for file in files if (folder / file.name).is_dir()]:
+            raise BispikError(f"{folder / taken[0]}: is a folder; nothing was written")
+        for file in files:
             file.replace(folder / file.name)
     except OSError as error:
         raise BispikError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()

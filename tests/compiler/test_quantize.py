@@ -169,3 +169,34 @@ def test_calibration_finds_a_scale_at_least_as_good_as_the_largest_weight() -> N
     chosen = row_scales(weight, inputs, 4, per_row=True)
     assert np.all(error(chosen) <= error(plain))
     assert error(chosen).sum() < 0.8 * error(plain).sum()
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-8, 1e-5, 1e-3])
+@pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
+def test_a_row_with_hardly_any_weight_changes_nothing_for_the_others(
+    switches: dict[str, Any], neurons: NeuronProgram, factor: float
+) -> None:
+    checkpoint = random_checkpoint(0, **switches)
+    for name in ("blocks.0.ffn.fc1.weight", "blocks.0.ffn.fc2.weight"):
+        checkpoint.tensors[name][0] *= factor
+    graph = lift(checkpoint)
+    tokens = np.random.default_rng(0).integers(0, 23, (3, WINDOW))
+    program = quantize(graph, run_float(graph, tokens), options(neurons=neurons))
+    found = verify(graph, program, np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1), 100)
+    assert min(p.spike_agreement for p in found.populations if p.name.startswith("block_00")) > 0.8
+
+
+def test_a_neuron_that_its_norm_silenced_stays_silent() -> None:
+    checkpoint = random_checkpoint(0, current_norm="batch")
+    checkpoint.tensors["blocks.0.attention.input_spike.log_gain"][0] = -12.0
+    checkpoint.tensors["blocks.0.attention.input_spike.bias"][0] = 0.0
+    graph = lift(checkpoint)
+    tokens = np.random.default_rng(0).integers(0, 23, (3, WINDOW))
+    program = quantize(graph, run_float(graph, tokens), options())
+    assert not SimSession(program).feed(tokens[0]).outputs["block_00/attn/input"][:, :, 0].any()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_stock_neurons_take_few_bits_too(bits: int) -> None:
+    graph, calibrated = network(current_norm="batch", reset="zero")
+    assert quantize(graph, calibrated, options(bits, "stock")).bits == bits
