@@ -336,8 +336,13 @@ def test_interruption_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(60)
 
     broken(monkeypatch, "run_spk", interrupt)
-    with lava(form("no_layers")) as session, pytest.raises(KeyboardInterrupt):
-        session.feed([1, 2])
+    # A shell starts what runs in its background with interruptions ignored; this test must not depend on that.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with lava(form("no_layers")) as session, pytest.raises(KeyboardInterrupt):
+            session.feed([1, 2])
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 RUN = """
