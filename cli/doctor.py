@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,9 +69,11 @@ def _import_lava() -> str:
 
 
 def _import_lava_loihi() -> str:
-    if (
-        importlib.util.find_spec("lava") is None
-        or importlib.util.find_spec("lava.magma.compiler.subcompilers.nc") is None
-    ):
+    from bispik.backends.lava.compat import import_lava
+
+    import_lava()
+    from bispik.backends.lava.vendor import loihi2_is_installed
+
+    if not loihi2_is_installed():
         raise ImportError("not installed")
-    return version("lava-loihi")
+    return "installed"

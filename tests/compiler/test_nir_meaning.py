@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import nir
+import norse.torch as norse
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from bispik.compiler.graph import Attention, Join, Neurons, Population, Readout, SpikingGraph
 from bispik.compiler.nir_export import write_nir
@@ -121,8 +123,6 @@ def test_nir_computes_the_first_token(form: Form, path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:nirtorch.load is being deprecated:DeprecationWarning")
 def test_norse_spikes_alike(path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    norse = pytest.importorskip("norse.torch")
     graph = random_graph(HARD)
     write_nir(graph, path)
     network: Any = nir.read(path)
