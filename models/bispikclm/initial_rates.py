@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from bispik.models.bispikclm.evaluate import count_spikes
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 
 _BIAS_BOUND = 20.0
@@ -30,14 +31,14 @@ def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_ra
         score_rate: the same for attention scores, over pairs that the causal mask lets through.
     """
 
-    def hook(module: SpikingNeurons, inputs: tuple[Tensor]) -> None:
+    def hook(module: SpikingNeurons, inputs: tuple[Tensor, ...]) -> None:
         low, high = -_BIAS_BOUND, _BIAS_BOUND
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             module.bias.fill_(middle)
-            spikes = module.forward(*inputs)
-            fired = _score_rate(spikes) if module.heads else float(spikes.mean())
-            low, high = (middle, high) if fired < (score_rate if module.heads else rate) else (low, middle)
+            spikes, places = count_spikes(module.forward(*inputs))
+            wanted = score_rate if module.heads else rate
+            low, high = (middle, high) if float(spikes) / places < wanted else (low, middle)
 
     populations = [m for m in model.modules() if isinstance(m, SpikingNeurons) and (m.channels or m.heads)]
     was_training = model.training
@@ -50,12 +51,6 @@ def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_ra
         model.train(was_training)
         for handle in handles:
             handle.remove()
-
-
-def _score_rate(spikes: Tensor) -> float:
-    """Mean of scores (time steps, batch, heads, tokens, tokens) over pairs on and below the diagonal."""
-    tokens = spikes.shape[-1]
-    return float(spikes.tril().mean()) * tokens**2 / (tokens * (tokens + 1) / 2)
 
 
 @contextmanager
