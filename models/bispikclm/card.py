@@ -63,7 +63,7 @@ def write_card(run: TrainingRun) -> Path:
     return card.file
 
 
-def _last(log: Sequence[LogLine], stage: str, key: str, where: Path) -> LogLine:
+def last_line(log: Sequence[LogLine], stage: str, key: str, where: Path) -> LogLine:
     """Return the last line of a stage that has a key."""
     found = [line for line in log if line.get("stage") == stage and key in line]
     if not found:
@@ -108,7 +108,7 @@ def _teacher_quality(run: TrainingRun, validation: TokenText, log: Sequence[LogL
     """Bits per byte of the teacher: measured on the same text if it is there, else what the log says."""
     if (Path(run.teacher.source) / "config.json").is_file():
         return teacher_bits_per_byte(load_teacher(run.teacher.source), validation, run.model.max_positions)
-    return float(_last(log, "stored teacher", "bits_per_byte", run.log)["bits_per_byte"])
+    return float(last_line(log, "stored teacher", "bits_per_byte", run.log)["bits_per_byte"])
 
 
 def _quality(result: Evaluation, teacher: float) -> str:
@@ -125,7 +125,7 @@ def _quality(result: Evaluation, teacher: float) -> str:
 
 def _recipe(run: TrainingRun, log: Sequence[LogLine]) -> str:
     rows = [
-        _stage_row(name, stage, _last(log, name, "tokens_per_second", run.log))
+        _stage_row(name, stage, last_line(log, name, "tokens_per_second", run.log))
         for name, stage in (("teacher", run.teacher.training), ("student", run.student))
         if stage is not None
     ]

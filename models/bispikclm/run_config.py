@@ -182,17 +182,28 @@ def load_run(path: Path, changes: Mapping[str, Any] | None = None) -> TrainingRu
     Raises:
         BispikError: for a file that cannot be read, an unknown or missing key, or a value of the wrong type or range.
     """
-    try:
-        values = tomllib.loads(read_text(path, "training run"))
-    except (ValueError, RecursionError) as error:
-        raise BispikError(f"{path}: not TOML: {error}") from error
+    values = read_toml(path, "training run")
     for name, value in (changes or {}).items():
         *tables, key = name.split(".")
         table = values
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise BispikError(f"{path}: {name} cannot be set: {part} is no table")
         table[key] = value
     return _run(values, path)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the values of a TOML file; ``what`` names it in errors.
+
+    Raises:
+        BispikError: if it cannot be read.
+    """
+    try:
+        return tomllib.loads(read_text(path, what))
+    except (ValueError, RecursionError) as error:
+        raise BispikError(f"{path}: not TOML: {error}") from error
 
 
 def _run(values: dict[str, Any], path: Path) -> TrainingRun:

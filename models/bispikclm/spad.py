@@ -102,7 +102,7 @@ class Distillation(nn.Module):
             logits = self.student(token_ids[:, :-1], observed=observed)[0]
         mean_rate = torch.stack(list(rates.values())).mean()
         terms = self._terms(logits, token_ids[:, 1:], observed, signals)
-        if self.losses.rate_target is not None:
+        if self.losses.rate and self.losses.rate_target is not None:
             terms["rate"] = functional.relu(mean_rate / self.losses.rate_target - 1)
         return {"loss": weighted_sum(terms, self.losses), **terms, "mean_rate": mean_rate.detach()}
 
