@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from torch.nn import functional
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.lif import lif, working_dtype
 from bispik.models.errors import BispikError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class SpikingNeurons(nn.Module):
@@ -84,6 +89,18 @@ def compile_neurons(model: nn.Module) -> None:
     Raises:
         BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
     """
+    fused = fuse(SpikingNeurons.forward)
+    for module in model.modules():
+        if isinstance(module, SpikingNeurons):
+            module.forward = MethodType(fused, module)  # type: ignore[method-assign]
+
+
+def fuse(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function as one kernel made by ``torch.compile``.
+
+    Raises:
+        BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
+    """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise BispikError(
@@ -93,10 +110,7 @@ def compile_neurons(model: nn.Module) -> None:
     # One graph a shape and mode. Past this limit, which is the process's, dynamo would silently fall back to eager.
     limits = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
     limits.cache_size_limit = max(256, limits.cache_size_limit)
-    fused = torch.compile(SpikingNeurons.forward, dynamic=False)
-    for module in model.modules():
-        if isinstance(module, SpikingNeurons):
-            module.forward = MethodType(fused, module)  # type: ignore[method-assign]
+    return torch.compile(function, dynamic=False)
 
 
 @dataclass
@@ -178,8 +192,12 @@ class Block(nn.Module):
         """Return the residual stream behind this block, and its keys and values."""
         attended, cache = self.attention(residual, past)
         residual = residual + attended
-        residual = self.output_spike(residual + self.ffn(residual))
-        return residual, cache
+        return self.joined(residual, self.ffn(residual)), cache
+
+    def joined(self, residual: Tensor, change: Tensor) -> Tensor:
+        """Add the feed-forward part's change to the residual stream."""
+        joined: Tensor = self.output_spike(residual + change)
+        return joined
 
 
 class BiSpikCLM(nn.Module):
@@ -240,7 +258,11 @@ class BiSpikCLM(nn.Module):
             caches.append(cache)
         if hidden is not None:
             hidden.append(residual)
+        return self.readout(residual), caches
+
+    def readout(self, residual: Tensor) -> Tensor:
+        """Logits (batch, tokens, vocabulary) of the last residual stream."""
         logits = functional.linear(self.final_norm(residual.mean(0)), self.token_embedding.weight)
         if self.config.readout_scale:
             logits = logits * self.readout_log_scale.exp()
-        return logits, caches
+        return logits
