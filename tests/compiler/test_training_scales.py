@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from bispik.backends.activity import Activity
 from bispik.backends.host import logits as host_logits
@@ -252,6 +254,22 @@ def test_statistics_of_a_normalisation_stay_as_they_are() -> None:
         model(IDS)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, checkpoint.tensors[name]), name
+
+
+def test_activation_checkpointing_changes_nothing() -> None:
+    checkpoint = random_checkpoint(current_norm="batch")
+    model = checkpoint.network().requires_grad_(True)
+    scales = training_scales(checkpoint, CALIBRATION, QuantizeOptions(window=12))
+    gradients: list[list[Tensor]] = []
+    for _ in range(2):
+        with integer_forward(model, scales):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits, _ = model(IDS)
+            gradients.append(list(torch.autograd.grad(logits.square().sum(), list(model.parameters()))))
+        for block in model.blocks:
+            block.forward = partial(recomputed, block.forward, use_reentrant=False)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.slow
