@@ -12,6 +12,7 @@ from bispik.backends.host import Sampler
 from bispik.cli.account import account_of
 from bispik.cli.compile_flow import CompileRequest, Stages, compile_network
 from bispik.cli.execute import run_program
+from bispik.cli.quantiser import quantiser
 from bispik.compiler.target import Target
 from bispik.energy.profiles import Profile
 from bispik.energy.ranges import Range
@@ -80,7 +81,7 @@ def _train(variant: Variant, place: str, show: Callable[[str], None]) -> None:
         if "loss" in metrics:
             show(f"{place}: step {metrics['step']:,} of {steps:,}, loss {metrics['loss']:.3f}")
 
-    train_student(variant.run, report)
+    train_student(variant.run, report, scales=quantiser(variant.run))
 
 
 def _compiled(sweep: Sweep, variant: Variant, bits: int, target: Target, profile: Profile) -> Outcome:

@@ -31,6 +31,14 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--teacher", metavar="NAME", help="distil this OPT instead: a folder, or a name on the hub")
     result.add_argument("--rate", type=float, help="firing rate that the network's mean is not to exceed, e.g. 0.10")
+    result.add_argument(
+        "--qat",
+        type=int,
+        nargs="?",
+        const=8,
+        metavar="BITS",
+        help="train the last part in the compiled program's integers, with weights of so many bits (default: 8)",
+    )
     result.add_argument("--fresh", action="store_true", help="begin afresh where an earlier run was interrupted")
     result.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's choice)")
     return result
@@ -51,13 +59,18 @@ def _positive(text: str) -> int:
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
     """What options replace in the run's file, by dotted name."""
-    changes = {"teacher": options.teacher and {"source": options.teacher}, "losses.rate_target": options.rate}
+    changes = {
+        "teacher": options.teacher and {"source": options.teacher},
+        "losses.rate_target": options.rate,
+        "qat.bits": options.qat,
+    }
     return {name: value for name, value in changes.items() if value is not None}
 
 
 def _train(options: argparse.Namespace) -> int:
     import torch
 
+    from bispik.cli.quantiser import quantiser
     from bispik.models.bispikclm.card import write_card
     from bispik.models.bispikclm.run_config import load_run
     from bispik.models.bispikclm.run_log import json_lines
@@ -77,7 +90,7 @@ def _train(options: argparse.Namespace) -> int:
         train_teacher(training, report, fresh=options.fresh)
         progress.terminal.print(f"teacher: {training.teacher.source}")
     if options.stage in ("student", "all"):
-        train_student(training, report, fresh=options.fresh)
+        train_student(training, report, scales=quantiser(training), fresh=options.fresh)
         progress.terminal.print(f"checkpoint: {training.checkpoint}")
     if options.stage == "card" or (options.stage == "all" and training.card):
         progress.terminal.print(f"model card: {write_card(training)}")

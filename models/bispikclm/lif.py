@@ -33,10 +33,22 @@ def _forward(current: Tensor, decay: float, threshold: float, subtract: bool) ->
     return torch.stack(spikes).to(current.dtype), torch.stack(membranes).to(current.dtype)
 
 
-def _backward(
+def backward_through_time(
     grad: Tensor, spikes: Tensor, membranes: Tensor, decay: float, threshold: float, subtract: bool
 ) -> Tensor:
-    """Back-propagate through time; the gradient also flows through the reset."""
+    """Back-propagate through time; the gradient also flows through the reset.
+
+    Args:
+        grad: gradient of the spikes, (time steps, ...).
+        spikes: what the forward pass emitted.
+        membranes: what decided on the spikes, in units of the threshold's.
+        decay: factor per time step.
+        threshold: firing threshold.
+        subtract: soft reset.
+
+    Returns:
+        Gradient of the current, of the type of ``grad``.
+    """
     work = working_dtype(grad.dtype)
     following = torch.zeros_like(grad[0], dtype=work)
     grads: list[Tensor] = []
@@ -65,7 +77,7 @@ class _LIF(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         spikes, membranes = ctx.saved_tensors
-        return _backward(grads[0], spikes, membranes, *ctx.constants), None, None, None
+        return backward_through_time(grads[0], spikes, membranes, *ctx.constants), None, None, None
 
 
 def lif(current: Tensor, decay: float, threshold: float, *, subtract: bool) -> Tensor:

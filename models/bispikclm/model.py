@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MethodType
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from torch.nn import functional
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.lif import lif, working_dtype
 from bispik.models.errors import BispikError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class SpikingNeurons(nn.Module):
@@ -88,6 +93,18 @@ def compile_neurons(model: nn.Module) -> None:
     Raises:
         BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
     """
+    fused = fuse(SpikingNeurons.forward)
+    for module in model.modules():
+        if isinstance(module, SpikingNeurons):
+            module.forward = MethodType(fused, module)  # type: ignore[method-assign]
+
+
+def fuse(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function as one kernel made by ``torch.compile``.
+
+    Raises:
+        BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
+    """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise BispikError(
@@ -97,10 +114,7 @@ def compile_neurons(model: nn.Module) -> None:
     # One graph a shape and mode. Past this limit, which is the process's, dynamo would silently fall back to eager.
     limits = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
     limits.cache_size_limit = max(256, limits.cache_size_limit)
-    fused = torch.compile(SpikingNeurons.forward, dynamic=False)
-    for module in model.modules():
-        if isinstance(module, SpikingNeurons):
-            module.forward = MethodType(fused, module)  # type: ignore[method-assign]
+    return torch.compile(function, dynamic=False)
 
 
 @dataclass
@@ -184,18 +198,20 @@ class Block(nn.Module):
         """Return the residual stream behind this block, its keys and values, and its attention map."""
         attended, cache, attention_map = self.attention(residual, past)
         residual = residual + attended
-        residual = self.output_spike(residual + self.ffn(residual))
-        return residual, cache, attention_map
+        return self.joined(residual, self.ffn(residual)), cache, attention_map
+
+    def joined(self, residual: Tensor, change: Tensor) -> Tensor:
+        """Add the feed-forward part's change to the residual stream."""
+        joined: Tensor = self.output_spike(residual + change)
+        return joined
 
 
 @dataclass
 class Observed:
     """What a training compares with a teacher; ``BiSpikCLM.forward`` fills it."""
 
-    currents: Tensor | None = None
-    """Injected current, (time steps, batch, tokens, hidden)."""
     residuals: list[Tensor] = field(default_factory=list[Tensor])
-    """The residual stream behind the embedding and behind each block, each of the same shape."""
+    """The residual stream behind the embedding and behind each block, each (time steps, batch, tokens, hidden)."""
     attention_maps: list[Tensor] = field(default_factory=list[Tensor])
     """By block: A, (time steps, batch, heads, queries, keys)."""
 
@@ -246,12 +262,11 @@ class BiSpikCLM(nn.Module):
         Args:
             token_ids: (batch, tokens), int64.
             past: cache of the tokens before these; a sequence fed in pieces gives the same spikes as at once.
-            observed: if given, receives the currents, residual streams and attention maps on the way.
+            observed: if given, receives the residual streams and attention maps on the way.
         """
-        currents = self.currents(token_ids, 0 if past is None else past[0].keys.shape[3])
-        residual = self.embedding_spike(currents)
+        first = 0 if past is None else past[0].keys.shape[3]
+        residual = self.embedding_spike(self.currents(token_ids, first))
         if observed is not None:
-            observed.currents = currents
             observed.residuals.append(residual)
         caches: list[LayerCache] = []
         for index, block in enumerate(self.blocks):
@@ -260,7 +275,11 @@ class BiSpikCLM(nn.Module):
             if observed is not None:
                 observed.residuals.append(residual)
                 observed.attention_maps.append(attention_map)
+        return self.readout(residual), caches
+
+    def readout(self, residual: Tensor) -> Tensor:
+        """Logits (batch, tokens, vocabulary) of the last residual stream."""
         logits = functional.linear(self.final_norm(residual.mean(0)), self.token_embedding.weight)
         if self.config.readout_scale:
             logits = logits * self.readout_log_scale.exp()
-        return logits, caches
+        return logits

@@ -41,7 +41,7 @@ class TrainingState:
     @classmethod
     def of(cls, run: TrainingRun, stage: Literal["teacher", "student"], text: TokenText) -> TrainingState:
         """Return the place of a run's stage: beside its checkpoint."""
-        how = run.teacher.training if stage == "teacher" else (run.student, run.start, run.losses)
+        how = run.teacher.training if stage == "teacher" else (run.student, run.start, run.losses, run.qat)
         settings = (how, run.seed, run.model, run.precision, len(text.ids), text.num_bytes)
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()
         return cls(path=run.checkpoint.with_suffix(f".{stage}.state"), stage=stage, digest=digest)

@@ -88,9 +88,30 @@ class Start:
     """The same of the attention scores."""
     embeddings: Literal["random", "teacher"] = "random"
     """``teacher`` copies the teacher's embedding tables, which must have the student's width."""
+    checkpoint: Path | None = None
+    """A trained student to start from instead; it must have the run's ``[model]``."""
 
     def __post_init__(self) -> None:
         _check(self, "must lie between 0 and 1", lambda v: 0 < v < 1, "rate", "score_rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerTraining:
+    """Quantisation-aware training: the student's forward pass is the compiled program's integer arithmetic."""
+
+    bits: int = 8
+    """Bits per synaptic weight that the network will be compiled with."""
+    neurons: Literal["bispik", "stock"] = "bispik"
+    """Neuron program that it will be compiled with."""
+    first: float = 0.7
+    """Share of the steps that come before, in real numbers; a BatchNorm's statistics stand still afterwards."""
+    refresh: int = 100
+    """Steps between looks at the quantiser, which chooses the scales."""
+
+    def __post_init__(self) -> None:
+        _check(self, "must be 1 to 8", lambda v: 1 <= v <= 8, "bits")
+        _check(self, "must be at least 0 and below 1", lambda v: 0 <= v < 1, "first")
+        _check(self, "must be at least 1", lambda v: v >= 1, "refresh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +169,7 @@ class TrainingRun:
     student: Stage
     start: Start = Start()
     losses: Losses = Losses()
+    qat: IntegerTraining | None = None
     card: Card | None = None
     checkpoint_dtype: Literal["float32", "float16"] = "float32"
     """How the finished student's matrices are stored; the last evaluation is of what is stored."""
@@ -167,6 +189,7 @@ _TABLES: Mapping[str, tuple[type[Any], bool]] = {
     "student": (Stage, True),
     "start": (Start, False),
     "losses": (Losses, False),
+    "qat": (IntegerTraining, False),
     "card": (Card, False),
 }
 """By name: what a table of the TOML file holds, and whether it must be there."""
@@ -244,5 +267,6 @@ def _located(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
 
 def _beside(value: Any, path: Path) -> Any:
     """Return a record whose paths are relative to the folder of ``path``."""
-    files = {f.name: path.parent / getattr(value, f.name) for f in dataclasses.fields(value) if f.type == "Path"}
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    files = {name: path.parent / found for name, found in fields.items() if isinstance(found, Path)}
     return dataclasses.replace(value, **files)

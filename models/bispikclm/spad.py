@@ -101,17 +101,20 @@ class Distillation(nn.Module):
         with hooked_spikes(self.student, receive):
             logits = self.student(token_ids[:, :-1], observed=observed)[0]
         mean_rate = torch.stack(list(rates.values())).mean()
-        terms = self._terms(logits, token_ids[:, 1:], observed, signals)
+        terms = self._terms(logits, token_ids, observed, signals)
         if self.losses.rate and self.losses.rate_target is not None:
             terms["rate"] = functional.relu(mean_rate / self.losses.rate_target - 1)
         return {"loss": weighted_sum(terms, self.losses), **terms, "mean_rate": mean_rate.detach()}
 
-    def _terms(self, logits: Tensor, targets: Tensor, observed: Observed, signals: TeacherSignals) -> dict[str, Tensor]:
-        losses = self.losses
+    def _terms(
+        self, logits: Tensor, token_ids: Tensor, observed: Observed, signals: TeacherSignals
+    ) -> dict[str, Tensor]:
+        losses, targets = self.losses, token_ids[:, 1:]
         terms: dict[str, Tensor] = {}
         if losses.embedding:
-            assert observed.currents is not None
-            terms["embedding"] = functional.mse_loss(observed.currents.float().mean(0), signals.hidden[0].float())
+            # The class's method: real numbers, also where `integer_forward` has replaced the network's own.
+            currents = BiSpikCLM.currents(self.student, token_ids[:, :-1])
+            terms["embedding"] = functional.mse_loss(currents.float().mean(0), signals.hidden[0].float())
         if losses.attention:
             maps = zip(observed.attention_maps, signals.attentions, strict=True)
             terms["attention"] = torch.stack([self._attention(*pair) for pair in maps]).mean()

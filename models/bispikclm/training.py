@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.data import TokenText, encode_file, load_tokenizer, random_batch, train_tokenizer
 from bispik.models.bispikclm.evaluate import evaluate
 from bispik.models.bispikclm.initial_rates import set_initial_rates
+from bispik.models.bispikclm.integer_scales import ScaleSource
 from bispik.models.bispikclm.model import BiSpikCLM, compile_neurons
 from bispik.models.bispikclm.optimise import Report, Task, optimise
+from bispik.models.bispikclm.qat import IntegerPhase
 from bispik.models.bispikclm.resume import TrainingState
 from bispik.models.bispikclm.run_config import TrainingRun
 from bispik.models.bispikclm.spad import Distillation
@@ -91,8 +96,14 @@ def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     report({"stage": "stored teacher", **quality(validation)})
 
 
-def train_student(run: TrainingRun, report: Report, *, fresh: bool = False) -> None:
+def train_student(run: TrainingRun, report: Report, *, scales: ScaleSource | None = None, fresh: bool = False) -> None:
     """Distil a spiking student from the teacher and save it at ``run.checkpoint``, first at each evaluation.
+
+    Args:
+        run: files, network, stages.
+        report: receives the metrics.
+        scales: the quantiser, which a run with ``qat`` asks.
+        fresh: forget the state of an interrupted run.
 
     Raises:
         BispikError: if teacher, student and text do not fit together, training diverges, or a file cannot be written.
@@ -114,11 +125,18 @@ def train_student(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
         save_checkpoint(Checkpoint.of(student), run.checkpoint)
         return _evaluated(student, head(validation, QUICK_TOKENS))
 
-    task = Task(module=distillation, terms=terms, evaluate=quality)
     state = TrainingState.of(run, "student", train)
     if fresh:
         state.remove()
-    optimise(task, train, run.student, run, state, report)
+    with integers_of(run, student, train, scales) as before:
+        optimise(
+            Task(module=distillation, terms=terms, evaluate=quality, before=before),
+            train,
+            run.student,
+            run,
+            state,
+            report,
+        )
     # What users load is what is measured.
     save_checkpoint(Checkpoint.of(student), run.checkpoint, getattr(torch, run.checkpoint_dtype))
     state.remove()
@@ -126,8 +144,37 @@ def train_student(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     report({"stage": "stored student", "dtype": run.checkpoint_dtype, **_evaluated(stored, validation)})
 
 
+@contextmanager
+def integers_of(
+    run: TrainingRun, student: BiSpikCLM, text: TokenText, scales: ScaleSource | None
+) -> Generator[Callable[[int], None]]:
+    """Yield what is to be called before each step, so that the run's part in integers is; on leaving it is over."""
+    if run.qat is None:
+        yield lambda _step: None
+        return
+    if scales is None:
+        raise ValueError("a run with qat needs the quantiser")
+    phase = IntegerPhase(student, run.qat, run, text, scales)
+    try:
+        yield phase.before
+    finally:
+        phase.close()
+
+
 def initial_student(run: TrainingRun, teacher: nn.Module, text: TokenText) -> BiSpikCLM:
-    """Return a student with random weights and the run's initial firing rates."""
+    """Return the student that the run starts from: random weights and its initial firing rates, or a checkpoint.
+
+    Raises:
+        BispikError: if the checkpoint cannot be read, or is of another network.
+    """
+    if run.start.checkpoint is not None:
+        checkpoint = load_checkpoint(run.start.checkpoint)
+        if checkpoint.config != run.model:
+            raise BispikError(
+                f"{run.start.checkpoint}: {_difference(checkpoint.config, run.model)}; a run starts from a network "
+                "of its own [model] only"
+            )
+        return checkpoint.network()
     student = BiSpikCLM(run.model)
     if run.start.embeddings == "teacher":
         with torch.no_grad():
@@ -137,6 +184,12 @@ def initial_student(run: TrainingRun, teacher: nn.Module, text: TokenText) -> Bi
     first = random_batch(text, run.student.batch, run.model.max_positions, np.random.default_rng(run.seed))
     set_initial_rates(student, torch.from_numpy(first[:, :-1]), run.start.rate, run.start.score_rate)
     return student
+
+
+def _difference(found: BiSpikCLMConfig, wanted: BiSpikCLMConfig) -> str:
+    theirs, ours = found.to_dict(), wanted.to_dict()
+    name = next(name for name in ours if ours[name] != theirs[name])
+    return f"{name} is {theirs[name]} there, and {ours[name]} in the run"
 
 
 def _evaluated(student: BiSpikCLM, text: TokenText) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from bispik.cli.quantiser import quantiser
 from bispik.models.bispikclm.checkpoint import load_checkpoint
-from bispik.models.bispikclm.run_config import TrainingRun, load_run
+from bispik.models.bispikclm.run_config import IntegerTraining, TrainingRun, load_run
 from bispik.models.bispikclm.run_log import json_lines, read_log
 from bispik.models.bispikclm.training import train_student, train_teacher
 from bispik.models.errors import BispikError
@@ -28,6 +29,7 @@ class KilledError(Exception):
 
 
 def train(run: TrainingRun, *, kill_behind: int = 0, stage: str = "student") -> None:
+    """Train a stage; optionally die behind a step."""
     write = json_lines(run.log)
 
     def report(metrics: dict[str, Any]) -> None:
@@ -35,7 +37,10 @@ def train(run: TrainingRun, *, kill_behind: int = 0, stage: str = "student") -> 
         if metrics.get("step") == kill_behind and "loss" in metrics:
             raise KilledError
 
-    (train_teacher if stage == "teacher" else train_student)(run, report)
+    if stage == "teacher":
+        train_teacher(run, report)
+    else:
+        train_student(run, report, scales=quantiser(run))
 
 
 def losses(run: TrainingRun, stage: str = "student") -> list[dict[str, Any]]:
@@ -81,6 +86,19 @@ def test_a_teacher_with_dropout_goes_on_too(uninterrupted: TrainingRun, tmp_path
     train(run, stage="teacher")
     assert losses(run, "teacher") == losses(uninterrupted, "teacher")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "teacher"]
+
+
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_a_part_in_integers_goes_on_with_the_same_scales(uninterrupted: TrainingRun, tmp_path: Path, step: int) -> None:
+    run = dataclasses.replace(copy_of(uninterrupted, tmp_path), qat=IntegerTraining(bits=4, first=0.5, refresh=2))
+    train(run)
+    whole, in_floats = losses(run), losses(uninterrupted)
+    assert whole[:4] == in_floats[:4]
+    assert whole[4] != in_floats[4]
+    with pytest.raises(KilledError):
+        train(run, kill_behind=step)
+    train(run)
+    assert losses(run) == whole
 
 
 def test_a_half_written_line_of_the_log_is_dropped(uninterrupted: TrainingRun, tmp_path: Path) -> None:

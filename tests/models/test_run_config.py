@@ -46,6 +46,8 @@ def test_the_examples_run_is_valid() -> None:
         ("temperature = 2", "rate_target = 15", "rate_target is 15"),
         ("rate = 0.2", "rate = 0", r"\[start\]: rate is 0"),
         ("rate = 0.2", 'embeddings = "copied"', "choose one of random, teacher"),
+        ("[losses]", "[qat]\nbits = 9\n[losses]", r"\[qat\]: bits is 9"),
+        ("[losses]", "[qat]\nfirst = 1\n[losses]", r"\[qat\]: first is 1"),
         ("[teacher]", "[teachers]", r"\[teacher\]: missing keys source"),
         ("[data]", "[texts]", r"table \[data\] is missing"),
         ("[model]", "[network]", r"table \[model\] is missing"),
