@@ -13,6 +13,8 @@ from bispik.models.records import record
 
 Reset = Literal["subtract", "zero"]
 
+Spikes = Literal["binary", "ternary"]
+
 LARGEST_SIZE = 1 << 24
 """Upper bound on every size, far above any network, so that products of sizes stay within 64 bits."""
 
@@ -36,6 +38,10 @@ class BiSpikCLMConfig:
     threshold: float = 0.7
     decay: float = 0.9
     reset: Reset = "subtract"
+    spikes: Spikes = "binary"
+    """``ternary`` neurons also spike below the negative threshold (TriSpikCLM): every spike is -a, 0 or a."""
+    spike_amplitude: float = 1.0
+    """a, the size of a ternary spike; a binary spike is 1."""
 
     embedding_spike: bool = True
     """Spiking neurons on the embedding current; without, the real current enters the first block."""
@@ -75,9 +81,14 @@ class BiSpikCLMConfig:
             raise BispikError(f"configuration: steps_per_token is {self.steps_per_token}; supported are 1 to 8")
         if not 0.0 <= self.decay < 1.0:
             raise BispikError(f"configuration: decay is {self.decay}; it must be at least 0 and below 1")
-        for name in ("threshold", "input_scale"):
+        for name in ("threshold", "input_scale", "spike_amplitude"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise BispikError(f"configuration: {name} is {getattr(self, name)}; it must be positive and finite")
+        if self.spikes == "binary" and self.spike_amplitude != 1.0:
+            raise BispikError(
+                f"configuration: spike_amplitude is {self.spike_amplitude} for binary spikes, which are 0 or 1; "
+                'leave it out, or choose spikes = "ternary"'
+            )
 
     @property
     def head_dim(self) -> int:

@@ -31,7 +31,7 @@ class Evaluation:
 
 @contextmanager
 def recorded_rates(model: nn.Module) -> Generator[dict[str, float]]:
-    """Inside the block, sum spikes of every population; on leaving, the dict holds mean firing rates."""
+    """Inside the block, count spikes of every population; on leaving, the dict holds mean firing rates."""
     spikes: dict[str, float] = {}
     places: dict[str, int] = {}
 
@@ -43,7 +43,7 @@ def recorded_rates(model: nn.Module) -> Generator[dict[str, float]]:
                 queries, keys = output.shape[3:]
                 output = output.tril(keys - queries)
                 number = math.prod(output.shape[:3]) * (queries * (keys - queries) + queries * (queries + 1) // 2)
-            spikes[name] = spikes.get(name, 0.0) + float(output.sum())
+            spikes[name] = spikes.get(name, 0.0) + float(torch.count_nonzero(output))
             places[name] = places.get(name, 0) + number
 
         return count
