@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import output_ranges
+from bispik.compiler.bounds import SPIKE_RANGES, OutputRange, output_ranges
 from bispik.compiler.program import IntegerAttention, IntegerInjection, IntegerReadout, QuantizedProgram
 from bispik.models.errors import BispikError
 
@@ -73,7 +73,7 @@ def joined(parts: Sequence[Activity]) -> Activity:
 
 
 def check_activity(program: QuantizedProgram, activity: Activity, where: str) -> None:
-    """Check that an activity from a file has the shapes that the program gives.
+    """Check that an activity from a file has the shapes that the program gives, and outputs that it can have.
 
     Raises:
         BispikError: naming what does not fit.
@@ -98,6 +98,17 @@ def check_activity(program: QuantizedProgram, activity: Activity, where: str) ->
     for name, shape in shapes.items():
         if found[name] != shape:
             raise BispikError(f"{where}: {name} has shape {found[name]}, expected {shape}")
+    for name, possible in output_ranges(program.nodes, program.window).items():
+        _check_range(activity.outputs[name], possible, f"{where}: {name}")
+    for attention in program.of_kind(IntegerAttention):
+        possible = SPIKE_RANGES[attention.neurons.spikes]
+        _check_range(activity.score_spikes[attention.name], possible, f"{where}: scores of {attention.name}")
+
+
+def _check_range(outputs: npt.NDArray[np.int16] | npt.NDArray[np.int8], possible: OutputRange, where: str) -> None:
+    low, high = int(outputs.min(initial=0)), int(outputs.max(initial=0))
+    if low < possible.low or high > possible.high:
+        raise BispikError(f"{where}: outputs from {low} to {high}; they can be {possible.low} to {possible.high}")
 
 
 class Session(Protocol):

@@ -93,7 +93,8 @@ def graded_spikes_fit_their_payload(program: QuantizedProgram, target: Target) -
         size = outputs.magnitude.bit_length() if outputs.magnitude > 1 else 0  # that a spike comes says that it is 1
         if size + outputs.signed > bits:
             largest = f"{outputs.magnitude:,}{' with a sign' if outputs.signed else ''}"
-            yield f"{where}: sends up to {largest}; a graded spike carries {bits} bits; use a smaller --window"
+            remedy = "use a smaller --window" if size else "ternary spikes need a target with graded ones"
+            yield f"{where}: sends up to {largest}; a graded spike carries {bits} bits; {remedy}"
 
 
 def joins_name_their_maximum(program: QuantizedProgram, _: Target) -> Iterator[str]:

@@ -448,6 +448,11 @@ def test_more_inputs_than_ports_are_refused() -> None:
         LavaSession(program)
 
 
+def test_counts_that_a_run_could_not_hold_are_refused() -> None:
+    with pytest.raises(BispikError, match=r"attention: outputs could reach 32,768"):
+        LavaSession(replace(form("ternary"), window=1 << 15))
+
+
 def test_loihi2_says_what_is_missing() -> None:
     with pytest.raises(BispikError, match=r"lava-loihi is not installed .* 9 populations .* 1 attentions, 2 joins"):
         Loihi2Session(form("soft"))

@@ -131,6 +131,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "spikes": (set_config("spikes", "quaternary"), "spikes"),
     "size of binary spikes": (set_config("spike_amplitude", 0.5), "spike_amplitude is 0.5 for binary spikes"),
     "size of spikes": (set_config("spike_amplitude", 0.0), "spike_amplitude is 0.0; it must be positive"),
+    "tiny spikes": (set_config("spike_amplitude", 1e-200), "from 0.001 to 1000"),
     "input scale": (set_config("input_scale", NAN), "input_scale"),
     "absurd vocabulary": (set_config("vocab_size", 10**12), "vocab_size is 1000000000000"),
     "large vocabulary": (set_config("vocab_size", 10**7), r"expected \[10000000, 16\]"),
