@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +31,16 @@ def console() -> Console:
     """Return the console for tables and progress: stderr, plain where it is no terminal."""
     terminal = Console(stderr=True)
     return terminal if terminal.is_terminal else Console(stderr=True, width=110)
+
+
+@contextmanager
+def progress(terminal: Console) -> Generator[Callable[[str], None]]:
+    """Show what is being done, on a terminal only."""
+    if not terminal.is_terminal:
+        yield lambda _title: None
+        return
+    with terminal.status("starting") as status:
+        yield status.update
 
 
 def print_json(value: Any) -> None:

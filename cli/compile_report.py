@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +12,7 @@ from rich.table import Table
 from bispik.backends.host import Sampler
 from bispik.backends.trace import RunTrace
 from bispik.cli.account import account_of, limits, summary, write_reports
-from bispik.cli.common import console, print_json
+from bispik.cli.common import console, print_json, progress
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, dry_run
 from bispik.cli.execute import check_new_tokens, run_program
 from bispik.cli.text import encode
@@ -44,7 +42,7 @@ def compile_and_report(options: argparse.Namespace) -> int:
     sampler = Sampler(options.temperature, options.top_k, options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()
-    with folder_written_whole(options.out) as folder, _progress(terminal) as show:
+    with folder_written_whole(options.out) as folder, progress(terminal) as show:
         stages = Stages(show)
         compiled = compile_network(replace(request, output=folder), stages, options.prompt)
         with stages("run", f"running on {options.run or 'sim'}"):
@@ -76,16 +74,6 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         dump_after=options.dump_after,
         seed=options.seed,
     )
-
-
-@contextmanager
-def _progress(terminal: Console) -> Generator[Callable[[str], None]]:
-    """Show what is being done, on a terminal only."""
-    if not terminal.is_terminal:
-        yield lambda _title: None
-        return
-    with terminal.status("starting") as status:
-        yield status.update
 
 
 def _run(options: argparse.Namespace, compiled: Compiled, sampler: Sampler) -> RunTrace:

@@ -12,6 +12,8 @@ from rich.console import Console
 
 from bispik.cli.common import Parser, console, run
 
+LOSS_TERMS = ("embedding", "attention", "features", "soft_targets", "hard_targets", "rate")
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
@@ -27,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
         help="what to do: train one of the two, or evaluate the checkpoint and write its model card "
         "(default: all; a teacher that is there already is kept)",
     )
+    result.add_argument("--teacher", metavar="NAME", help="distil this OPT instead: a folder, or a name on the hub")
+    result.add_argument("--rate", type=float, help="firing rate that the network's mean is not to exceed, e.g. 0.10")
+    result.add_argument("--fresh", action="store_true", help="begin afresh where an earlier run was interrupted")
     result.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's choice)")
     return result
 
@@ -44,28 +49,35 @@ def _positive(text: str) -> int:
     return number
 
 
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """What options replace in the run's file, by dotted name."""
+    changes = {"teacher": options.teacher and {"source": options.teacher}, "losses.rate_target": options.rate}
+    return {name: value for name, value in changes.items() if value is not None}
+
+
 def _train(options: argparse.Namespace) -> int:
     import torch
 
     from bispik.models.bispikclm.card import write_card
     from bispik.models.bispikclm.run_config import load_run
-    from bispik.models.bispikclm.training import json_lines, train_student, train_teacher
+    from bispik.models.bispikclm.run_log import json_lines
+    from bispik.models.bispikclm.training import train_student, train_teacher
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    training = load_run(options.run)
+    training = load_run(options.run, _changes(options))
     log, progress = json_lines(training.log), _Progress(console())
 
     def report(metrics: dict[str, Any]) -> None:
         log(metrics)
         progress(metrics)
 
-    teacher_is_there = (training.teacher_folder / "config.json").exists()
-    if options.stage == "teacher" or (options.stage == "all" and not teacher_is_there):
-        train_teacher(training, report)
-        progress.terminal.print(f"teacher: {training.teacher_folder}")
+    made_here = training.teacher.training is not None and not (Path(training.teacher.source) / "config.json").exists()
+    if options.stage == "teacher" or (options.stage == "all" and made_here):
+        train_teacher(training, report, fresh=options.fresh)
+        progress.terminal.print(f"teacher: {training.teacher.source}")
     if options.stage in ("student", "all"):
-        train_student(training, report)
+        train_student(training, report, fresh=options.fresh)
         progress.terminal.print(f"checkpoint: {training.checkpoint}")
     if options.stage == "card" or (options.stage == "all" and training.card):
         progress.terminal.print(f"model card: {write_card(training)}")
@@ -80,14 +92,18 @@ class _Progress:
         self.last = 0.0
 
     def __call__(self, metrics: dict[str, Any]) -> None:
-        evaluated = "bits_per_byte" in metrics
-        if not evaluated and (not self.terminal.is_terminal or time.monotonic() - self.last < 5):
+        told = "bits_per_byte" in metrics or metrics.get("event") == "resumed"
+        if not told and ("loss" not in metrics or not self.terminal.is_terminal or time.monotonic() - self.last < 5):
             return
         self.last = time.monotonic()
         parts: list[str] = []
+        if "event" in metrics:
+            parts.append("goes on from here")
         if "loss" in metrics:
-            parts += [f"loss {metrics['loss']:.3f}", f"{metrics['tokens_per_second']:,.0f} tokens/s"]
-        if evaluated:
+            parts.append(f"loss {metrics['loss']:.3f}")
+            parts += [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in LOSS_TERMS if name in metrics]
+            parts.append(f"{metrics['tokens_per_second']:,.0f} tokens/s")
+        if "bits_per_byte" in metrics:
             parts.append(f"{metrics['bits_per_byte']:.3f} bits per byte")
         if "mean_rate" in metrics:
             parts.append(f"firing rate {metrics['mean_rate']:.1%}")

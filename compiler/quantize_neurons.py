@@ -193,4 +193,5 @@ def _mantissa_rounded(bias: FloatArray) -> FloatArray:
     exponent = 0
     while np.abs(bias).max(initial=0.0) > STOCK_BIAS_MAX << exponent:
         exponent += 1
-    return np.clip(np.rint(bias / (1 << exponent)), -STOCK_BIAS_MAX, STOCK_BIAS_MAX) * (1 << exponent)
+    mantissa: FloatArray = np.clip(np.rint(bias / (1 << exponent)), -STOCK_BIAS_MAX, STOCK_BIAS_MAX)
+    return mantissa * (1 << exponent)

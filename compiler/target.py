@@ -153,7 +153,7 @@ def load_target(name_or_path: str | Path) -> Target:
         return _parsed(read_text(Path(name), "target sheet"), name)
     if name not in list_targets():
         raise BispikError(f"target {name!r}: unknown; choose one of {', '.join(list_targets())}, or give a .toml file")
-    sheet = files("bispik.compiler").joinpath("targets", f"{name}.toml")
+    sheet = files("bispik.compiler") / "targets" / f"{name}.toml"
     return _parsed(sheet.read_text(encoding="utf-8"), f"target {name}")
 
 

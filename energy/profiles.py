@@ -85,7 +85,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         raise BispikError(
             f"energy profile {name!r}: unknown; choose one of {', '.join(list_profiles())}, or give a .toml file"
         )
-    sheet = files("bispik.energy").joinpath("profiles", f"{name}.toml")
+    sheet = files("bispik.energy") / "profiles" / f"{name}.toml"
     return _parsed(sheet.read_text(encoding="utf-8"), f"energy profile {name}")
 
 

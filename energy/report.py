@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bispik.backends.counts import EventCounts
 from bispik.compiler.mapping import MappedProgram
@@ -70,7 +70,12 @@ class ReportInput:
 
 def render_html(report: ReportInput) -> str:
     """Return the report as one HTML page that loads nothing and runs no script."""
-    return _environment().get_template("report.html.j2").render(_context(report))
+    return template("report.html.j2").render(_context(report))
+
+
+def template(name: str) -> Template:
+    """Return a template of this package; what it is given is escaped."""
+    return _environment().get_template(name)
 
 
 @cache

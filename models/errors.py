@@ -6,3 +6,8 @@ class BispikError(Exception):
 
     The message says what is wrong, where, by how much, and what to do, in one line.
     """
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library's exception says, short enough for a message of ours."""
+    return (str(error) or type(error).__name__).split("\n", 1)[0][:200]

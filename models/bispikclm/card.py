@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint
 from bispik.models.bispikclm.data import TokenText, encode_file, load_tokenizer
 from bispik.models.bispikclm.evaluate import Evaluation, evaluate
-from bispik.models.bispikclm.run_config import Card, Stage, TrainingRun
+from bispik.models.bispikclm.run_config import Card, Losses, Stage, TrainingRun
+from bispik.models.bispikclm.run_log import LogLine, read_log
 from bispik.models.bispikclm.sample import continuation
 from bispik.models.bispikclm.teacher import load_teacher, teacher_bits_per_byte
 from bispik.models.errors import BispikError
-from bispik.models.files import read_text, written_whole
+from bispik.models.files import written_whole
 
-LogLine = Mapping[str, Any]
+_LAST_LINES = 20
+"""Lines of the log over which a term of the loss is averaged."""
 
 
 def write_card(run: TrainingRun) -> Path:
@@ -32,10 +33,10 @@ def write_card(run: TrainingRun) -> Path:
         raise BispikError("the run has no [card] table, which says what the model card is called and about the data")
     log = read_log(run.log)
     checkpoint = load_checkpoint(run.checkpoint)
-    tokenizer = load_tokenizer(run.tokenizer)
+    tokenizer = load_tokenizer(run.data.tokenizer)
     if tokenizer.get_vocab_size() > checkpoint.config.vocab_size:
         raise BispikError(
-            f"{run.tokenizer}: {tokenizer.get_vocab_size()} tokens, but {run.checkpoint} knows "
+            f"{run.data.tokenizer}: {tokenizer.get_vocab_size()} tokens, but {run.checkpoint} knows "
             f"{checkpoint.config.vocab_size}; give the tokeniser that it was trained with"
         )
     _check_stored_precision(run, checkpoint)
@@ -43,7 +44,7 @@ def write_card(run: TrainingRun) -> Path:
     if not prompt:
         raise BispikError("[card]: the prompt is empty; give at least one word")
     network = checkpoint.network()
-    validation = encode_file(tokenizer, run.validation_text)
+    validation = encode_file(tokenizer, run.data.validation)
     result = evaluate(network, validation)
     drawn = continuation(
         network, torch.tensor(prompt), card.new_tokens, temperature=card.sampling_temperature, seed=run.seed
@@ -62,29 +63,13 @@ def write_card(run: TrainingRun) -> Path:
     return card.file
 
 
-def read_log(path: Path) -> list[LogLine]:
-    """Return the lines of a training log.
-
-    Raises:
-        BispikError: if it cannot be read, or a line is not a JSON object.
-    """
-    lines: list[LogLine] = []
-    for number, text in enumerate(read_text(path, "training log").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise BispikError(f"{path}: line {number} is not JSON: {error}") from error
-        if not isinstance(line, dict):
-            raise BispikError(f"{path}: line {number} is not a JSON object")
-        lines.append(line)
-    return lines
-
-
-def _last(log: Sequence[LogLine], stage: str, key: str, where: Path) -> LogLine:
+def last_line(log: Sequence[LogLine], stage: str, key: str, where: Path) -> LogLine:
     """Return the last line of a stage that has a key."""
     found = [line for line in log if line.get("stage") == stage and key in line]
     if not found:
-        raise BispikError(f"{where}: no line of stage '{stage}' with '{key}'; train with --stage {stage} first")
+        raise BispikError(
+            f"{where}: no line of stage '{stage}' with '{key}'; train with --stage {stage.rsplit(maxsplit=1)[-1]} first"
+        )
     return found[-1]
 
 
@@ -121,10 +106,10 @@ def _check_stored_precision(run: TrainingRun, checkpoint: Checkpoint) -> None:
 
 
 def _teacher_quality(run: TrainingRun, validation: TokenText, log: Sequence[LogLine]) -> float:
-    """Bits per byte of the teacher: measured on the same text if its folder is there, else what its log says."""
-    if (run.teacher_folder / "config.json").is_file():
-        return teacher_bits_per_byte(load_teacher(run.teacher_folder, run.model), validation, run.model.max_positions)
-    return float(_last(log, "teacher", "bits_per_byte", run.log)["bits_per_byte"])
+    """Bits per byte of the teacher: measured on the same text if it is there, else what the log says."""
+    if (Path(run.teacher.source) / "config.json").is_file():
+        return teacher_bits_per_byte(load_teacher(run.teacher.source), validation, run.model.max_positions)
+    return float(last_line(log, "stored teacher", "bits_per_byte", run.log)["bits_per_byte"])
 
 
 def _quality(result: Evaluation, teacher: float) -> str:
@@ -141,16 +126,41 @@ def _quality(result: Evaluation, teacher: float) -> str:
 
 def _recipe(run: TrainingRun, log: Sequence[LogLine]) -> str:
     rows = [
-        _stage_row(name, stage, _last(log, name, "tokens_per_second", run.log))
-        for name, stage in (("teacher", run.teacher), ("student", run.student))
+        _stage_row(name, stage, last_line(log, name, "tokens_per_second", run.log))
+        for name, stage in (("teacher", run.teacher.training), ("student", run.student))
+        if stage is not None
     ]
     return (
-        f"## Recipe\n\nSeed {run.seed}; AdamW, linear warm-up, cosine decay to a tenth. The student starts from the "
-        f"teacher's embeddings, with its neurons' biases set for a firing rate of {run.initial_rate:g}, and learns "
-        f"from the teacher's distribution at temperature {run.temperature:g} (weight {run.soft_target_weight:g}) and "
-        f"from the text (weight {1 - run.soft_target_weight:g}).\n\n"
+        f"## Recipe\n\nSeed {run.seed}; AdamW, linear warm-up, cosine decay. {_start(run)}\n\n"
         + _table(("", "steps", "batch", "tokens", "learning rate", "dropout", "minutes"), rows)
+        + f"\n\nSpike-aware alignment distillation; {_losses(run.losses)}.\n\n"
+        + _table(("term of the loss", "weight", "at the end"), _loss_rows(run, log))
     )
+
+
+def _start(run: TrainingRun) -> str:
+    embeddings = "random weights" if run.start.embeddings == "random" else "random weights and the teacher's embeddings"
+    return f"The student starts from {embeddings}, its neurons' biases set for a firing rate of {run.start.rate:g}."
+
+
+def _losses(losses: Losses) -> str:
+    target = "no target for the firing rate"
+    if losses.rate_target is not None:
+        target = f"a firing rate above {losses.rate_target:.0%} is penalised"
+    return f"soft targets at temperature {losses.temperature:g}, {target}"
+
+
+def _loss_rows(run: TrainingRun, log: Sequence[LogLine]) -> list[tuple[str, ...]]:
+    """Weight of each term that was on, and its mean over the last steps in the log."""
+    rows: list[tuple[str, ...]] = []
+    for field in dataclasses.fields(Losses):
+        values = [float(line[field.name]) for line in log if line.get("stage") == "student" and field.name in line]
+        if values:
+            last = values[-_LAST_LINES:]
+            rows.append(
+                (field.name.replace("_", " "), f"{getattr(run.losses, field.name):g}", f"{sum(last) / len(last):.4f}")
+            )
+    return rows
 
 
 def _stage_row(name: str, stage: Stage, last: LogLine) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import BiSpikCLM
 from bispik.models.bispikclm.tensors import checked_tensors
 from bispik.models.bispikclm.third_party import from_third_party, is_third_party
-from bispik.models.errors import BispikError
+from bispik.models.errors import BispikError, first_line
 from bispik.models.files import read_text, written_whole
 
 FORMAT = "bispik-checkpoint"
@@ -80,7 +80,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, dtype: torch.dtype = tor
                 sheet.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
                 save_file(tensors, temporary)
     except (RuntimeError, SafetensorError) as error:  # how the two libraries report a full disk
-        raise BispikError(f"{path}: cannot be written: {_first_line(error)}") from error
+        raise BispikError(f"{path}: cannot be written: {first_line(error)}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -122,10 +122,6 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).split("\n", 1)[0][:200]
-
-
 def _read_pt(path: Path) -> Mapping[str, Any]:
     if _is_compressed(path):
         raise BispikError(f"{path}: a compressed archive; torch.save writes none, so this is not a PyTorch checkpoint")
@@ -139,7 +135,7 @@ def _read_pt(path: Path) -> Mapping[str, Any]:
             "values, and loading that could run code; save a state dict and plain configuration values with torch.save"
         ) from error
     except Exception as error:  # a damaged file makes torch.load raise nearly anything
-        raise BispikError(f"{path}: not a PyTorch checkpoint: {_first_line(error)}") from error
+        raise BispikError(f"{path}: not a PyTorch checkpoint: {first_line(error)}") from error
     if not isinstance(stored, Mapping):
         raise BispikError(f"{path}: holds a {type(stored).__name__}, not a dictionary with a configuration and tensors")
     return stored
@@ -161,13 +157,13 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         header = json.loads(read_text(sheet, "configuration of the checkpoint"))
     except (ValueError, RecursionError) as error:
-        raise BispikError(f"{sheet}: not JSON: {_first_line(error)}") from error
+        raise BispikError(f"{sheet}: not JSON: {first_line(error)}") from error
     if not isinstance(header, dict):
         raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
     try:
         return {**header, "tensors": load_file(path)}
     except (SafetensorError, OSError) as error:
-        raise BispikError(f"{path}: not a safetensors file: {_first_line(error)}") from error
+        raise BispikError(f"{path}: not a safetensors file: {first_line(error)}") from error
 
 
 def _from_own(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:

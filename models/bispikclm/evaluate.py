@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 
@@ -29,37 +30,56 @@ class Evaluation:
         return sum(self.firing_rates.values()) / max(1, len(self.firing_rates))
 
 
+def count_spikes(output: Tensor, config: BiSpikCLMConfig) -> tuple[Tensor, int]:
+    """Return how many spikes of either sign a population's output holds, and how many there could be.
+
+    The number has a gradient: that of the outputs, and of the magnitudes of ternary ones, where silence has none.
+    Attention scores are (time steps, batch, heads, queries, keys); only pairs that the causal mask lets through exist.
+    """
+    if config.spikes == "ternary":
+        output = output.abs() / config.spike_amplitude
+    spikes = output.sum(dtype=torch.float32)
+    if output.dim() < 5:
+        return spikes, output.numel()
+    queries, keys = output.shape[3:]
+    pairs = queries * (keys - queries) + queries * (queries + 1) // 2
+    return spikes, math.prod(output.shape[:3]) * pairs
+
+
 @contextmanager
-def recorded_rates(model: nn.Module) -> Generator[dict[str, float]]:
-    """Inside the block, count spikes of every population; on leaving, the dict holds mean firing rates."""
-    spikes: dict[str, float] = {}
-    places: dict[str, int] = {}
+def hooked_spikes(model: nn.Module, receive: Callable[[str, Tensor], None]) -> Generator[None]:
+    """Inside the block, ``receive`` is called with the name and the spikes of every population that runs."""
 
     def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            output = output.detach()
-            number = output.numel()
-            if output.dim() == 5:  # scores: only pairs that the causal mask lets through exist
-                queries, keys = output.shape[3:]
-                output = output.tril(keys - queries)
-                number = math.prod(output.shape[:3]) * (queries * (keys - queries) + queries * (queries + 1) // 2)
-            spikes[name] = spikes.get(name, 0.0) + float(torch.count_nonzero(output))
-            places[name] = places.get(name, 0) + number
-
-        return count
+        return lambda _module, _inputs, output: receive(name, output)
 
     handles = [
         module.register_forward_hook(hook(name))
         for name, module in model.named_modules()
         if isinstance(module, SpikingNeurons)
     ]
-    rates: dict[str, float] = {}
     try:
-        yield rates
+        yield
     finally:
         for handle in handles:
             handle.remove()
-        rates.update({name: spikes[name] / places[name] for name in spikes})
+
+
+@contextmanager
+def recorded_rates(model: BiSpikCLM) -> Generator[dict[str, float]]:
+    """Inside the block, count spikes of every population; on leaving, the dict holds mean firing rates."""
+    spikes: dict[str, float] = {}
+    places: dict[str, int] = {}
+
+    def add(name: str, output: Tensor) -> None:
+        fired, possible = count_spikes(output.detach(), model.config)
+        spikes[name] = spikes.get(name, 0.0) + float(fired)
+        places[name] = places.get(name, 0) + possible
+
+    rates: dict[str, float] = {}
+    with hooked_spikes(model, add):
+        yield rates
+    rates.update({name: spikes[name] / places[name] for name in spikes})
 
 
 def bits_per_byte(logits_of: Callable[[Tensor], Tensor], text: TokenText, context: int, batch: int = 8) -> float:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from bispik.models.bispikclm.evaluate import count_spikes
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 
 _BIAS_BOUND = 20.0
@@ -35,15 +36,15 @@ def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_ra
         score_rate: the same for attention scores, over pairs that the causal mask lets through.
     """
 
-    def hook(module: SpikingNeurons, inputs: tuple[Tensor]) -> None:
+    def hook(module: SpikingNeurons, inputs: tuple[Tensor, ...]) -> None:
         sought, bound = (module.log_gain, _LOG_GAIN_BOUND) if ternary else (module.bias, _BIAS_BOUND)
         low, high = -bound, bound
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             sought.fill_(middle)
-            fires = (module.forward(*inputs) != 0).float()
-            fired = _score_rate(fires) if module.heads else float(fires.mean())
-            low, high = (middle, high) if fired < (score_rate if module.heads else rate) else (low, middle)
+            spikes, places = count_spikes(module.forward(*inputs), model.config)
+            wanted = score_rate if module.heads else rate
+            low, high = (middle, high) if float(spikes) / places < wanted else (low, middle)
 
     ternary = model.config.spikes == "ternary"
     populations = [m for m in model.modules() if isinstance(m, SpikingNeurons) and (m.channels or m.heads)]
@@ -57,12 +58,6 @@ def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_ra
         model.train(was_training)
         for handle in handles:
             handle.remove()
-
-
-def _score_rate(fires: Tensor) -> float:
-    """Mean of (time steps, batch, heads, tokens, tokens), 1 where a score fires, on and below the diagonal."""
-    tokens = fires.shape[-1]
-    return float(fires.tril().mean()) * tokens**2 / (tokens * (tokens + 1) / 2)
 
 
 @contextmanager

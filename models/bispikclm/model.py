@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MethodType
 
 import torch
@@ -67,14 +67,17 @@ class SpikingNeurons(nn.Module):
         gain = gain * torch.rsqrt(variance + self.epsilon)
         return gain, self.bias - gain * mean
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Map currents to spikes; attention scores are (time steps, batch, heads, queries, keys)."""
+    def forward(self, current: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map currents to spikes; attention scores are (time steps, batch, heads, queries, keys).
+
+        Where ``mask`` is false there is no neuron, and no spike.
+        """
         if self.channels or self.heads:
             gain, bias = self.affine(current)
             shape = (-1, 1, 1) if self.heads else (-1,)
             current = current * gain.view(shape) + bias.view(shape)
         config = self.config
-        return lif(
+        spikes = lif(
             current,
             config.decay,
             config.threshold,
@@ -82,6 +85,7 @@ class SpikingNeurons(nn.Module):
             ternary=config.spikes == "ternary",
             amplitude=config.spike_amplitude,
         )
+        return spikes if mask is None else spikes * mask
 
 
 def compile_neurons(model: nn.Module) -> None:
@@ -131,8 +135,11 @@ class SpikingAttention(nn.Module):
         self.score_spike = SpikingNeurons(config, heads=config.num_heads)
         self.mixed_spike = SpikingNeurons(config, channels=size) if config.attention_output_spike else nn.Identity()
 
-    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache]:
-        """Return the attention's spikes and the keys and values including this call's tokens."""
+    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache, Tensor]:
+        """Return the spikes, the keys and values including this call's tokens, and the attention map A.
+
+        A is (time steps, batch, heads, queries, keys), 0 where the causal mask stops it.
+        """
         heads = (*residual.shape[:3], self.config.num_heads, self.config.head_dim)
         spikes = self.input_spike(self.norm(residual))
         query, key, value = (
@@ -147,10 +154,9 @@ class SpikingAttention(nn.Module):
             key, value = torch.cat([past.keys, key], dim=3), torch.cat([past.values, value], dim=3)
         queries, keys = query.shape[3], key.shape[3]
         mask = torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril(keys - queries)
-        scores = query @ key.transpose(3, 4)
-        attended = (self.score_spike(scores) * mask).to(value.dtype) @ value
-        mixed = self.mixed_spike(attended.transpose(2, 3).reshape(residual.shape))
-        return self.output_spike(self.output(mixed)), LayerCache(key, value)
+        attention_map = self.score_spike(query @ key.transpose(3, 4), mask).to(value.dtype)
+        mixed = self.mixed_spike((attention_map @ value).transpose(2, 3).reshape(residual.shape))
+        return self.output_spike(self.output(mixed)), LayerCache(key, value), attention_map
 
 
 class SpikingFeedForward(nn.Module):
@@ -182,12 +188,24 @@ class Block(nn.Module):
         channels = config.hidden_size
         self.output_spike = SpikingNeurons(config, channels=channels) if config.block_output_spike else nn.Identity()
 
-    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache]:
-        """Return the residual stream behind this block, and its keys and values."""
-        attended, cache = self.attention(residual, past)
+    def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache, Tensor]:
+        """Return the residual stream behind this block, its keys and values, and its attention map."""
+        attended, cache, attention_map = self.attention(residual, past)
         residual = residual + attended
         residual = self.output_spike(residual + self.ffn(residual))
-        return residual, cache
+        return residual, cache, attention_map
+
+
+@dataclass
+class Observed:
+    """What a training compares with a teacher; ``BiSpikCLM.forward`` fills it."""
+
+    currents: Tensor | None = None
+    """Injected current, (time steps, batch, tokens, hidden)."""
+    residuals: list[Tensor] = field(default_factory=list[Tensor])
+    """The residual stream behind the embedding and behind each block, each of the same shape."""
+    attention_maps: list[Tensor] = field(default_factory=list[Tensor])
+    """By block: A, (time steps, batch, heads, queries, keys)."""
 
 
 class BiSpikCLM(nn.Module):
@@ -229,25 +247,27 @@ class BiSpikCLM(nn.Module):
         return steps.view(-1, 1, 1, 1) * x
 
     def forward(
-        self, token_ids: Tensor, past: list[LayerCache] | None = None, *, hidden: list[Tensor] | None = None
+        self, token_ids: Tensor, past: list[LayerCache] | None = None, *, observed: Observed | None = None
     ) -> tuple[Tensor, list[LayerCache]]:
         """Logits (batch, tokens, vocabulary), and the cache that the next call takes as ``past``.
 
         Args:
             token_ids: (batch, tokens), int64.
             past: cache of the tokens before these; a sequence fed in pieces gives the same spikes as at once.
-            hidden: if given, the residual stream behind the embedding and each block is appended to it.
+            observed: if given, receives the currents, residual streams and attention maps on the way.
         """
-        first = 0 if past is None else past[0].keys.shape[3]
-        residual = self.embedding_spike(self.currents(token_ids, first))
+        currents = self.currents(token_ids, 0 if past is None else past[0].keys.shape[3])
+        residual = self.embedding_spike(currents)
+        if observed is not None:
+            observed.currents = currents
+            observed.residuals.append(residual)
         caches: list[LayerCache] = []
         for index, block in enumerate(self.blocks):
-            if hidden is not None:
-                hidden.append(residual)
-            residual, cache = block(residual, None if past is None else past[index])
+            residual, cache, attention_map = block(residual, None if past is None else past[index])
             caches.append(cache)
-        if hidden is not None:
-            hidden.append(residual)
+            if observed is not None:
+                observed.residuals.append(residual)
+                observed.attention_maps.append(attention_map)
         logits = functional.linear(self.final_norm(residual.mean(0)), self.token_embedding.weight)
         if self.config.readout_scale:
             logits = logits * self.readout_log_scale.exp()

@@ -21,25 +21,101 @@ else:
     import tomli as tomllib
 
 
+def _check(owner: Any, demand: str, holds: Any, *names: str) -> None:
+    for name in names:
+        if not holds(getattr(owner, name)):
+            raise BispikError(f"{name} is {getattr(owner, name)}; it {demand}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The texts of a run, and its tokeniser."""
+
+    train: Path
+    validation: Path
+    tokenizer: Path
+    """A ``tokenizer.json``; if it is not there, one of the model's ``vocab_size`` is trained on the text."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One optimisation: AdamW with linear warm-up and cosine decay to a tenth of ``learning_rate``."""
+    """One optimisation: AdamW with linear warm-up and cosine decay to ``final_share`` of ``learning_rate``."""
 
     steps: int
     batch: int
+    """Sequences per optimiser step."""
     learning_rate: float
+    accumulate: int = 1
+    """Parts in which a batch is run, one after the other, so that less memory is needed."""
     warmup: int = 100
+    final_share: float = 0.1
     weight_decay: float = 0.1
+    """0 makes it plain Adam."""
     gradient_clip: float = 1.0
     dropout: float = 0.0
     """Of the teacher; the student has none."""
     evaluate_every: int = 500
+    save_every: int = 500
+    """Steps between saves of the training's state, from which a run that was killed goes on."""
 
     def __post_init__(self) -> None:
-        _check(self, "must be at least 1", lambda v: v >= 1, "steps", "batch", "evaluate_every")
+        _check(self, "must be at least 1", lambda v: v >= 1, "steps", "batch", "accumulate")
+        _check(self, "must be at least 1", lambda v: v >= 1, "evaluate_every", "save_every")
         _check(self, "must be positive and finite", lambda v: 0 < v < math.inf, "learning_rate", "gradient_clip")
         _check(self, "must be at least 0 and finite", lambda v: 0 <= v < math.inf, "warmup", "weight_decay")
         _check(self, "must be at least 0 and below 1", lambda v: 0 <= v < 1, "dropout")
+        _check(self, "must be between 0 and 1", lambda v: 0 <= v <= 1, "final_share")
+        if self.batch % self.accumulate:
+            raise BispikError(f"accumulate is {self.accumulate}; it must divide batch ({self.batch})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The ANN that is distilled, and, where this run makes it, how."""
+
+    source: str
+    """A ``save_pretrained`` folder of an OPT, or a name on the hub (``facebook/opt-125m``)."""
+    training: Stage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where the student starts."""
+
+    rate: float = 0.15
+    """Spikes per neuron and time step of every population before the first optimiser step."""
+    score_rate: float = 0.12
+    """The same of the attention scores."""
+    embeddings: Literal["random", "teacher"] = "random"
+    """``teacher`` copies the teacher's embedding tables, which must have the student's width."""
+
+    def __post_init__(self) -> None:
+        _check(self, "must lie between 0 and 1", lambda v: 0 < v < 1, "rate", "score_rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """Weights of the terms of `spad`, as published; 0 switches a term off."""
+
+    embedding: float = 0.2
+    attention: float = 0.1
+    features: float = 0.1
+    soft_targets: float = 0.3
+    hard_targets: float = 0.3
+    temperature: float = 2.0
+    """Of the soft targets."""
+    rate: float = 1.0
+    rate_target: float | None = None
+    """Mean firing rate that is not to be exceeded; without, nothing holds it down."""
+
+    def __post_init__(self) -> None:
+        weights = ("embedding", "attention", "features", "soft_targets", "hard_targets", "rate")
+        _check(self, "must be at least 0 and finite", lambda v: 0 <= v < math.inf, *weights)
+        _check(self, "must be positive and finite", lambda v: 0 < v < math.inf, "temperature")
+        if self.rate_target is not None:
+            _check(self, "must lie between 0 and 1", lambda v: 0 < v < 1, "rate_target")
+        if not (self.soft_targets or self.hard_targets):
+            raise BispikError("soft_targets and hard_targets are both 0; without either no token is learnt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +139,15 @@ class Card:
 class TrainingRun:
     """Files, network and stages of one run. Paths are relative to the TOML file."""
 
-    train_text: Path
-    validation_text: Path
-    tokenizer: Path
-    teacher_folder: Path
     checkpoint: Path
     log: Path
     seed: int
-    soft_target_weight: float
-    temperature: float
-    initial_rate: float
-    initial_score_rate: float
+    data: Data
     model: BiSpikCLMConfig
-    teacher: Stage
+    teacher: Teacher
     student: Stage
+    start: Start = Start()
+    losses: Losses = Losses()
     card: Card | None = None
     checkpoint_dtype: Literal["float32", "float16"] = "float32"
     """How the finished student's matrices are stored; the last evaluation is of what is stored."""
@@ -87,43 +158,79 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         _check(self, "must be between 0 and 2**63 - 1", lambda v: 0 <= v < 1 << 63, "seed")
-        _check(self, "must be between 0 and 1", lambda v: 0 <= v <= 1, "soft_target_weight")
-        _check(self, "must be positive and finite", lambda v: 0 < v < math.inf, "temperature")
-        _check(self, "must lie between 0 and 1", lambda v: 0 < v < 1, "initial_rate", "initial_score_rate")
 
 
-def load_run(path: Path) -> TrainingRun:
+_TABLES: Mapping[str, tuple[type[Any], bool]] = {
+    "data": (Data, True),
+    "model": (BiSpikCLMConfig, True),
+    "teacher": (Teacher, True),
+    "student": (Stage, True),
+    "start": (Start, False),
+    "losses": (Losses, False),
+    "card": (Card, False),
+}
+"""By name: what a table of the TOML file holds, and whether it must be there."""
+
+
+def load_run(path: Path, changes: Mapping[str, Any] | None = None) -> TrainingRun:
     """Read a run from TOML.
+
+    Args:
+        path: the file.
+        changes: values that replace the file's, by dotted name (``losses.rate_target``): a command line's options.
 
     Raises:
         BispikError: for a file that cannot be read, an unknown or missing key, or a value of the wrong type or range.
     """
+    values = read_toml(path, "training run")
+    for name, value in (changes or {}).items():
+        *tables, key = name.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise BispikError(f"{path}: {name} cannot be set: {part} is no table")
+        table[key] = value
+    return _run(values, path)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the values of a TOML file; ``what`` names it in errors.
+
+    Raises:
+        BispikError: if it cannot be read.
+    """
     try:
-        values = tomllib.loads(read_text(path, "training run"))
+        return tomllib.loads(read_text(path, what))
     except (ValueError, RecursionError) as error:
         raise BispikError(f"{path}: not TOML: {error}") from error
-    tables: dict[str, Any] = {
-        "model": _table(BiSpikCLMConfig, values, "model", path),
-        "teacher": _table(Stage, values, "teacher", path),
-        "student": _table(Stage, values, "student", path),
-    }
-    if "card" in values:
-        tables["card"] = _beside(_table(Card, values, "card", path), path)
-    run: TrainingRun = _beside(_located(TrainingRun, {**values, **tables}, str(path)), path)
+
+
+def _run(values: dict[str, Any], path: Path) -> TrainingRun:
+    teacher = values.get("teacher")
+    if isinstance(teacher, dict) and "training" in teacher:
+        values["teacher"] = {**teacher, "training": _table(Stage, teacher, "training", path, "teacher.")}
+    for name, (kind, required) in _TABLES.items():
+        if required or name in values:
+            values[name] = _beside(_table(kind, values, name, path), path)
+    run: TrainingRun = _beside(_located(TrainingRun, values, str(path)), path)
+    folder = path.parent / run.teacher.source
+    if run.teacher.training or folder.exists() or not is_hub_name(run.teacher.source):
+        run = dataclasses.replace(run, teacher=dataclasses.replace(run.teacher, source=str(folder)))
     return run
 
 
-def _check(owner: Any, demand: str, holds: Any, *names: str) -> None:
-    for name in names:
-        if not holds(getattr(owner, name)):
-            raise BispikError(f"{name} is {getattr(owner, name)}; it {demand}")
+def is_hub_name(source: str) -> bool:
+    """Whether a teacher that is no folder may be a name on the hub: an owner and a name."""
+    owner, slash, name = source.partition("/")
+    return bool(owner.strip(".") and slash and name and "/" not in name)
 
 
-def _table(kind: type[Any], values: Mapping[str, Any], name: str, path: Path) -> Any:
+def _table(kind: type[Any], values: Mapping[str, Any], name: str, path: Path, above: str = "") -> Any:
     table = values.get(name)
     if not isinstance(table, dict):
-        raise BispikError(f"{path}: table [{name}] is missing")
-    return _located(kind, table, f"{path}: [{name}]")
+        raise BispikError(f"{path}: table [{above}{name}] is missing")
+    return _located(kind, table, f"{path}: [{above}{name}]")
 
 
 def _located(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.bispikclm.evaluate import bits_per_byte
-from bispik.models.errors import BispikError
+from bispik.models.bispikclm.run_config import Losses, TrainingRun, is_hub_name
+from bispik.models.bispikclm.spad import TeacherSignals
+from bispik.models.errors import BispikError, first_line
 from bispik.models.files import read_text
 
 # At these sequence lengths the plain attention is faster on a CPU than the fused one (measured: 1.25 x).
@@ -62,46 +65,71 @@ def save_teacher(teacher: nn.Module, folder: Path) -> None:
         raise BispikError(f"{folder}: the teacher cannot be written: {error}") from error
 
 
-def load_teacher(folder: Path, config: BiSpikCLMConfig) -> nn.Module:
-    """Read a teacher from a ``save_pretrained`` folder and check that it speaks the student's tokens.
+def load_teacher(source: str) -> nn.Module:
+    """Read an OPT from a ``save_pretrained`` folder, or by its name on the hub; frozen, in evaluation mode.
 
     Raises:
-        BispikError: if the folder is no complete OPT checkpoint, or its shape does not match the student's.
+        BispikError: if it is not there, is no complete OPT checkpoint, or cannot be fetched.
     """
+    if Path(source).exists() or not is_hub_name(source):
+        _require_opt(Path(source))
+        what, on_hub = "not an OPT checkpoint folder", False
+    else:
+        what, on_hub = "no such folder, and not to be had as an OPT from the hub", True
+    library = _transformers()
+    try:
+        teacher, loading = library.OPTForCausalLM.from_pretrained(
+            source, attn_implementation=_ATTENTION, local_files_only=not on_hub, output_loading_info=True
+        )
+    except Exception as error:  # the library raises nearly anything for a damaged folder
+        raise BispikError(f"{source}: {what}: {first_line(error)}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise BispikError(f"{source}: the teacher lacks {len(missing)} tensors, the first is {missing[0]}")
+    return cast("nn.Module", teacher).float().eval().requires_grad_(False)
+
+
+def _require_opt(folder: Path) -> None:
     sheet = folder / "config.json"
     if not sheet.is_file():  # else the library would take the name for one on its hub
-        raise BispikError(f"{folder}: no teacher is there; train one with --stage teacher, or set teacher_folder")
+        raise BispikError(f"{folder}: no teacher is there; train one with --stage teacher, or name another one")
     try:
         kind = json.loads(read_text(sheet, "teacher's configuration")).get("model_type")
     except (ValueError, AttributeError, RecursionError) as error:
         raise BispikError(f"{sheet}: not a model's configuration: {error}") from error
     if kind != "opt":
         raise BispikError(f"{folder}: a teacher of type {kind!r}; this version distils from 'opt' only")
-    library = _transformers()
-    try:
-        teacher, loading = library.OPTForCausalLM.from_pretrained(
-            folder, attn_implementation=_ATTENTION, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # the library raises nearly anything for a damaged folder
-        raise BispikError(f"{folder}: not an OPT checkpoint folder: {error}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise BispikError(f"{folder}: the teacher lacks {len(missing)} tensors, the first is {missing[0]}")
-    _check_shape(teacher.config, config, folder)
-    return cast("nn.Module", teacher)
 
 
-def _check_shape(found: Any, config: BiSpikCLMConfig, folder: Path) -> None:
-    if found.vocab_size != config.vocab_size:
-        raise BispikError(f"{folder}: teacher has {found.vocab_size} tokens, the student {config.vocab_size}")
+def check_teacher(teacher: nn.Module, run: TrainingRun) -> None:
+    """Check that a teacher can be distilled into the run's student.
+
+    Raises:
+        BispikError: naming the first size on which they differ and the loss that compares it.
+    """
+    config, losses, found = run.model, run.losses, cast("Any", teacher).config
+    copied = run.start.embeddings == "teacher"
+    aligned = "[losses] attention, features"
+    demands = (
+        ("tokens", found.vocab_size, config.vocab_size, "", True),
+        ("layers", found.num_hidden_layers, config.num_layers, aligned, bool(losses.attention or losses.features)),
+        ("heads", found.num_attention_heads, config.num_heads, "[losses] attention", bool(losses.attention)),
+        ("channels", found.hidden_size, config.hidden_size, "[losses] embedding", bool(losses.embedding)),
+        ("embedding channels", found.word_embed_proj_dim, config.hidden_size, '[start] embeddings = "teacher"', copied),
+    )
+    for what, theirs, ours, reason, matters in demands:
+        if matters and theirs != ours:
+            because = f"; {reason} needs them equal" if reason else ""
+            raise BispikError(f"{run.teacher.source}: the teacher has {theirs} {what}, the student {ours}{because}")
     if found.max_position_embeddings < config.max_positions:
         raise BispikError(
-            f"{folder}: teacher has {found.max_position_embeddings} positions, the student {config.max_positions}"
+            f"{run.teacher.source}: the teacher has {found.max_position_embeddings} positions, the student "
+            f"{config.max_positions}; shorten max_positions"
         )
-    if found.word_embed_proj_dim != config.hidden_size:
-        raise BispikError(
-            f"{folder}: the teacher's embeddings have {found.word_embed_proj_dim} channels, the student's "
-            f"{config.hidden_size}; the student starts from them"
-        )
+
+
+def teacher_width(teacher: nn.Module) -> int:
+    """Return the channels of a teacher's hidden states."""
+    return int(cast("Any", teacher).config.hidden_size)
 
 
 def teacher_embeddings(teacher: nn.Module, positions: int) -> tuple[Tensor, Tensor]:
@@ -115,6 +143,14 @@ def teacher_logits(teacher: nn.Module, token_ids: Tensor) -> Tensor:
     """Map token ids (batch, tokens) to logits (batch, tokens, vocabulary)."""
     logits: Tensor = teacher(input_ids=token_ids, use_cache=False).logits
     return logits
+
+
+@torch.no_grad()
+def teacher_signals(teacher: nn.Module, token_ids: Tensor, losses: Losses) -> TeacherSignals:
+    """Return what the losses that are switched on need of a teacher, for token ids (batch, tokens)."""
+    hidden, attentions = bool(losses.embedding or losses.features), bool(losses.attention)
+    output = teacher(input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions)
+    return TeacherSignals(logits=output.logits, hidden=output.hidden_states or (), attentions=output.attentions or ())
 
 
 @torch.no_grad()
@@ -133,4 +169,6 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise BispikError("a teacher needs the transformers library: pip install 'bispik[train]'") from error
+    if not sys.stderr.isatty():
+        cast("Any", transformers.logging).disable_progress_bar()
     return transformers

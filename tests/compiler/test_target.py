@@ -8,7 +8,7 @@ import pytest
 from bispik.compiler.target import RESOURCES, list_targets, load_target
 from bispik.models.errors import BispikError
 
-SHEET = files("bispik.compiler").joinpath("targets", "loihi2.toml").read_text(encoding="utf-8")
+SHEET = (files("bispik.compiler") / "targets" / "loihi2.toml").read_text(encoding="utf-8")
 
 
 def test_the_packaged_sheet_has_the_published_limits() -> None:

@@ -12,7 +12,7 @@ import pytest
 from bispik.energy.profiles import DIMENSIONS, list_profiles, load_profile
 from bispik.models.errors import BispikError
 
-LOIHI2 = files("bispik.energy").joinpath("profiles", "loihi2.toml").read_text(encoding="utf-8")
+LOIHI2 = (files("bispik.energy") / "profiles" / "loihi2.toml").read_text(encoding="utf-8")
 
 
 def test_profiles_are_listed() -> None:

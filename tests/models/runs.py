@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 TOML = """
-train_text = "text.txt"
-validation_text = "validation.txt"
-tokenizer = "tokenizer.json"
-teacher_folder = "teacher"
 checkpoint = "student.pt"
 log = "log.jsonl"
 seed = 1
-soft_target_weight = 0.7
-temperature = 2
-initial_rate = 0.2
-initial_score_rate = 0.15
 checkpoint_dtype = "float16"
 compile = false
+
+[data]
+train = "text.txt"
+validation = "validation.txt"
+tokenizer = "tokenizer.json"
 
 [model]
 vocab_size = 280
@@ -30,6 +27,9 @@ steps_per_token = 2
 current_norm = "batch"
 
 [teacher]
+source = "teacher"
+
+[teacher.training]
 steps = 30
 batch = 8
 learning_rate = 1e-2
@@ -42,6 +42,13 @@ batch = 8
 learning_rate = 1e-2
 warmup = 5
 evaluate_every = 20
+
+[start]
+rate = 0.2
+score_rate = 0.15
+
+[losses]
+temperature = 2
 
 [card]
 file = "CARD.md"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bispik.models.bispikclm.model import BiSpikCLM, LayerCache, SpikingNeurons, compile_neurons
+from bispik.models.bispikclm.model import BiSpikCLM, LayerCache, Observed, SpikingNeurons, compile_neurons
 from bispik.models.errors import BispikError
 from tests.checkpoints import random_checkpoint, recorded_spikes
 
@@ -106,9 +106,10 @@ def test_token_by_token_over_the_whole_context() -> None:
 
 def test_paper_form_is_binary_and_its_residual_counts_spikes() -> None:
     model = random_checkpoint(current_norm="batch").network()
-    hidden: list[Tensor] = []
+    observed = Observed()
     with torch.no_grad(), recorded_spikes(model) as spikes:
-        model(tokens(model), hidden=hidden)
+        model(tokens(model), observed=observed)
+    hidden = observed.residuals
     assert all(set(value.flatten().tolist()) <= {0.0, 1.0} for values in spikes.values() for value in values)
     assert [float(value.max()) <= 1 + 2 * index for index, value in enumerate(hidden)] == [True] * 3
     assert all(torch.equal(value, value.round()) for value in hidden)

@@ -15,12 +15,12 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare" / "train.to
 
 def test_paths_are_beside_the_file(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path))
-    assert run.train_text == tmp_path / "text.txt"
-    assert run.teacher_folder == tmp_path / "teacher"
+    assert run.data.train == tmp_path / "text.txt"
+    assert run.teacher.source == str(tmp_path / "teacher")
     assert run.card is not None
     assert run.card.file == tmp_path / "CARD.md"
-    assert run.temperature == 2.0
-    assert isinstance(run.temperature, float)
+    assert run.losses.temperature == 2.0
+    assert isinstance(run.losses.temperature, float)
     assert run.student.gradient_clip == 1.0
 
 
@@ -41,14 +41,20 @@ def test_the_examples_run_is_valid() -> None:
         ("compile = false", 'precision = "float16"', "choose one of bfloat16, float32"),
         ('"student.pt"', "3", "checkpoint is 3; expected Path"),
         ("temperature = 2", "temperature = nan", "temperature is nan"),
-        ("soft_target_weight = 0.7", "soft_target_weight = 1.1", "soft_target_weight is 1.1"),
-        ("initial_rate = 0.2", "initial_rate = 0", "initial_rate is 0"),
+        ("temperature = 2", "features = -1", r"\[losses\]: features is -1"),
+        ("temperature = 2", "soft_targets = 0\nhard_targets = 0", "both 0"),
+        ("temperature = 2", "rate_target = 15", "rate_target is 15"),
+        ("rate = 0.2", "rate = 0", r"\[start\]: rate is 0"),
+        ("rate = 0.2", 'embeddings = "copied"', "choose one of random, teacher"),
+        ("[teacher]", "[teachers]", r"\[teacher\]: missing keys source"),
+        ("[data]", "[texts]", r"table \[data\] is missing"),
         ("[model]", "[network]", r"table \[model\] is missing"),
         ("vocab_size = 280", "vocab_size = 0", r"\[model\]: configuration: vocab_size is 0"),
         ("vocab_size = 280", "vocab_size = 1.5", r"\[model\]: vocab_size is 1.5; expected int"),
-        ("batch = 8", "batch = 0", r"\[teacher\]: batch is 0"),
+        ("batch = 8", "batch = 0", r"\[teacher.training\]: batch is 0"),
         ("warmup = 5", "evaluate_every = 0\nwarmup = 5", "not TOML"),  # given twice
-        ("steps = 30", "steps = 0", r"\[teacher\]: steps is 0"),
+        ("batch = 8", "batch = 8\naccumulate = 3", r"accumulate is 3; it must divide batch \(8\)"),
+        ("steps = 30", "steps = 0", r"\[teacher.training\]: steps is 0"),
         ("learning_rate = 1e-2", "learning_rate = inf", "learning_rate is inf"),
         ("learning_rate = 1e-2", "learning_rate = 1e-2\ndropout = 1.0", "dropout is 1.0"),
         ("new_tokens = 20", "new_tokens = 0", r"\[card\]: new_tokens is 0"),
@@ -66,3 +72,20 @@ def test_errors_say_what_and_where(tmp_path: Path, old: str, new: str, message: 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BispikError, match="cannot read the training run"):
         load_run(tmp_path / "none.toml")
+
+
+def test_a_teacher_is_a_folder_or_a_name_on_the_hub(tmp_path: Path) -> None:
+    path = write_run(tmp_path, TOML[: TOML.index("[teacher.training]")] + TOML[TOML.index("[student]") :])
+    assert load_run(path).teacher.source == str(tmp_path / "teacher")
+    assert load_run(path, {"teacher": {"source": "facebook/opt-125m"}}).teacher.source == "facebook/opt-125m"
+    (tmp_path / "facebook" / "opt-125m").mkdir(parents=True)
+    local = load_run(path, {"teacher": {"source": "facebook/opt-125m"}})
+    assert local.teacher.source == str(tmp_path / "facebook" / "opt-125m")
+
+
+def test_a_command_lines_options_replace_the_files_values(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    assert load_run(path).losses.rate_target is None
+    assert load_run(path, {"losses.rate_target": 0.1}).losses.rate_target == 0.1
+    with pytest.raises(BispikError, match=r"\[losses\]: rate_target is 2"):
+        load_run(path, {"losses.rate_target": 2.0})
