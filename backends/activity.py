@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.bounds import SPIKE_RANGES, OutputRange, output_ranges
 from bispik.compiler.program import IntegerAttention, IntegerInjection, IntegerReadout, QuantizedProgram
 from bispik.models.errors import BispikError
 
@@ -22,9 +23,10 @@ class Activity:
     first_position: int
     token_ids: npt.NDArray[np.int64]
     """(n,)"""
-    outputs: Mapping[str, npt.NDArray[np.uint16]]
-    """By population, join and attention: its output, (n, T, size); spikes are 0 or 1, the others counts."""
-    score_spikes: Mapping[str, npt.NDArray[np.uint8]]
+    outputs: Mapping[str, npt.NDArray[np.int16]]
+    """By population, join and attention: its output, (n, T, size); spikes are 0 or 1, or -1, 0 or 1, the others their
+    sums; see `require_recordable`."""
+    score_spikes: Mapping[str, npt.NDArray[np.int8]]
     """By attention: a_j, (n, T, heads, stored tokens behind the last of these); 0 for tokens not yet stored."""
     accumulators: npt.NDArray[np.int64]
     """(n, vocabulary): the readout's, behind the token's last step."""
@@ -34,11 +36,26 @@ class Activity:
     """By population and attention: how many membrane updates were clipped."""
 
 
+def require_recordable(program: QuantizedProgram) -> None:
+    """Check that no output can leave the 16 bits in which an `Activity` holds it; every session begins with this.
+
+    Raises:
+        BispikError: naming the node.
+    """
+    largest = int(np.iinfo(np.int16).max)
+    for name, outputs in output_ranges(program.nodes, program.window).items():
+        if outputs.magnitude > largest:
+            raise BispikError(
+                f"{name}: outputs could reach {outputs.magnitude:,}; runs are recorded with up to {largest:,}; "
+                f"compile with a --window of at most {largest:,}"
+            )
+
+
 def joined(parts: Sequence[Activity]) -> Activity:
     """Return the activity of consecutive runs as one."""
     stored = parts[-1].first_position + len(parts[-1].token_ids)
 
-    def padded(scores: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def padded(scores: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
         return np.pad(scores, ((0, 0), (0, 0), (0, 0), (0, stored - scores.shape[3])))
 
     first = parts[0]
@@ -56,7 +73,7 @@ def joined(parts: Sequence[Activity]) -> Activity:
 
 
 def check_activity(program: QuantizedProgram, activity: Activity, where: str) -> None:
-    """Check that an activity from a file has the shapes that the program gives.
+    """Check that an activity from a file has the shapes that the program gives, and outputs that it can have.
 
     Raises:
         BispikError: naming what does not fit.
@@ -81,6 +98,17 @@ def check_activity(program: QuantizedProgram, activity: Activity, where: str) ->
     for name, shape in shapes.items():
         if found[name] != shape:
             raise BispikError(f"{where}: {name} has shape {found[name]}, expected {shape}")
+    for name, possible in output_ranges(program.nodes, program.window).items():
+        _check_range(activity.outputs[name], possible, f"{where}: {name}")
+    for attention in program.of_kind(IntegerAttention):
+        possible = SPIKE_RANGES[attention.neurons.spikes]
+        _check_range(activity.score_spikes[attention.name], possible, f"{where}: scores of {attention.name}")
+
+
+def _check_range(outputs: npt.NDArray[np.int16] | npt.NDArray[np.int8], possible: OutputRange, where: str) -> None:
+    low, high = int(outputs.min(initial=0)), int(outputs.max(initial=0))
+    if low < possible.low or high > possible.high:
+        raise BispikError(f"{where}: outputs from {low} to {high}; they can be {possible.low} to {possible.high}")
 
 
 class Session(Protocol):
@@ -142,13 +170,14 @@ class ActivityRecorder:
     """Collects what happens token by token and step by step, in the order of the program's nodes."""
 
     def __init__(self, program: QuantizedProgram, probes: Sequence[str] = ()) -> None:
+        require_recordable(program)
         self.program = program
         self.probes = frozenset(probes)
 
     def start(self, first_position: int, token_ids: npt.NDArray[np.int64]) -> None:
         """Begin a run of tokens."""
         self.first_position, self.token_ids = first_position, token_ids
-        self._outputs: dict[str, list[npt.NDArray[np.uint16]]] = {}
+        self._outputs: dict[str, list[npt.NDArray[np.int16]]] = {}
         self._scores: dict[str, list[npt.NDArray[np.int64]]] = {}
         self._membranes: dict[str, list[npt.NDArray[np.int32]]] = {}
         self._saturations: dict[str, int] = {}
@@ -165,7 +194,7 @@ class ActivityRecorder:
 
     def graded(self, name: str, output: npt.NDArray[np.int64]) -> None:
         """Record one step of a join or an attention's output."""
-        self._outputs.setdefault(name, []).append(output.astype(np.uint16))
+        self._outputs.setdefault(name, []).append(output.astype(np.int16))
 
     def scores(self, name: str, spikes: npt.NDArray[np.int64], saturations: int) -> None:
         """Record one step of an attention's score neurons, (heads, stored tokens)."""
@@ -184,10 +213,10 @@ class ActivityRecorder:
         def by_token(rows: list[npt.NDArray[ScalarT]]) -> npt.NDArray[ScalarT]:
             return np.stack(rows).reshape(tokens, steps, -1)
 
-        scores: dict[str, npt.NDArray[np.uint8]] = {}
+        scores: dict[str, npt.NDArray[np.int8]] = {}
         for name, rows in self._scores.items():
             heads = rows[0].shape[0]
-            padded = np.zeros((tokens * steps, heads, stored), np.uint8)
+            padded = np.zeros((tokens * steps, heads, stored), np.int8)
             for index, row in enumerate(rows):
                 padded[index, :, : row.shape[1]] = row
             scores[name] = padded.reshape(tokens, steps, heads, stored)

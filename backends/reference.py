@@ -39,7 +39,9 @@ class NeuronState:
             membrane = membrane - self.subtract * self.spike
         clipped = saturated(membrane)
         self.spike = (clipped > self.threshold).astype(np.int64)
-        self.membrane = clipped * (1 - self.spike) if self.constants.reset == "hard" else clipped
+        if self.constants.spikes == "ternary":
+            self.spike = self.spike - (clipped < -self.threshold)
+        self.membrane = np.where(self.spike != 0, 0, clipped) if self.constants.reset == "hard" else clipped
         return self.spike, int(np.count_nonzero(clipped != membrane))
 
 

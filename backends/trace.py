@@ -9,7 +9,7 @@ from bispik.backends.activity import Activity, check_activity
 from bispik.compiler.artifact import Format, check_mapped, load, save
 from bispik.compiler.mapping import MappedProgram
 
-TRACE = Format(name="bispik-trace", version="1", what="trace of a run")
+TRACE = Format(name="bispik-trace", version="2", what="trace of a run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -72,7 +72,7 @@ def _windows(token_ids: Ids, length: int) -> Iterator[Ids]:
 def _float_trace(population: Population, exact: FloatActivity) -> tuple[FloatArray, FloatArray]:
     """Spikes and stored membranes of a float population, (T, tokens, size)."""
     membranes, spikes = membranes_and_spikes(population.neurons, exact.currents[population.name][:, 0])
-    return spikes, membranes * (1 - spikes) if population.neurons.reset == "hard" else membranes
+    return spikes, membranes * (spikes == 0) if population.neurons.reset == "hard" else membranes
 
 
 class _Comparison:
@@ -85,15 +85,15 @@ class _Comparison:
     def add(
         self,
         float_trace: tuple[FloatArray, FloatArray],
-        integer_spikes: npt.NDArray[np.uint16],
+        integer_spikes: npt.NDArray[np.int16],
         integer_membranes: FloatArray,
         threshold: FloatArray,
     ) -> None:
         spikes, membranes = float_trace
         self.places += spikes.size
         self.agreed += int(np.count_nonzero(spikes == integer_spikes))
-        self.float_spikes += int(spikes.sum())
-        self.integer_spikes += int(integer_spikes.sum())
+        self.float_spikes += int(np.count_nonzero(spikes))
+        self.integer_spikes += int(np.count_nonzero(integer_spikes))
         self.squared_error += float((((integer_membranes - membranes) / threshold) ** 2).sum())
 
     def report(self, name: str) -> PopulationReport:

@@ -42,7 +42,7 @@ class Format:
 HEADER = "bispik"
 """The entry of the container's metadata."""
 
-PROGRAM = Format(name="bispik-program", version="1", what="compiled program")
+PROGRAM = Format(name="bispik-program", version="2", what="compiled program")
 
 
 def save_program(mapped: MappedProgram, path: Path) -> None:
@@ -130,7 +130,10 @@ def _check_header(header: Mapping[str, str], arrays: Arrays, form: Format, path:
     if header.get("format") != form.name:
         raise BispikError(f"{path}: not a {form.what}: it does not say that it is a '{form.name}'")
     if header.get("version") != form.version:
-        raise BispikError(f"{path}: version {header.get('version')}; this bispik reads version {form.version}")
+        raise BispikError(
+            f"{path}: version {header.get('version')} of a {form.what}; this bispik reads version {form.version}: "
+            "make it again"
+        )
     if header.get("sha256") != _digest(header.get("manifest", ""), arrays):
         raise BispikError(f"{path}: checksum does not match: the file was altered or damaged; make it again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bispik.compiler.bounds import output_ranges
 from bispik.compiler.fixed_point import DECAY_ONE
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import (
@@ -36,15 +37,19 @@ def check_consistency(program: QuantizedProgram, where: str) -> None:
     for kind in (IntegerInjection, IntegerReadout):
         _expect(len(program.of_kind(kind)) == 1, where, f"{len(program.of_kind(kind))} nodes of kind {kind.__name__}")
     sizes: dict[str, int] = {}
-    maxima = {node.name: program.window for node in program.of_kind(IntegerAttention)}
     for node in program.nodes:
         place = f"{where}: {node.name}"
         _expect(node.name not in sizes, place, "two nodes have this name")
         for source in node.sources:
             _expect(source in sizes, place, f"its source {source} does not come before it")
-        _check_node(node, sizes, maxima, program, place)
+        _check_node(node, sizes, program, place)
         if not isinstance(node, IntegerReadout):  # nothing reads the readout but the host
             sizes[node.name] = node.size
+    ranges = output_ranges(program.nodes, program.window)
+    for join in program.of_kind(IntegerJoin):
+        reached = ranges[join.name].magnitude
+        fits = join.maximum == reached
+        _expect(fits, f"{where}: {join.name}", f"maximum {join.maximum}, but its inputs reach {reached}")
 
 
 def check_slices(mapped: MappedProgram, where: str) -> None:
@@ -82,9 +87,7 @@ def _expect(fits: bool, where: str, message: str) -> None:
         raise BispikError(f"{where}: {message}")
 
 
-def _check_node(
-    node: IntegerNode, sizes: dict[str, int], maxima: dict[str, int], program: QuantizedProgram, place: str
-) -> None:
+def _check_node(node: IntegerNode, sizes: dict[str, int], program: QuantizedProgram, place: str) -> None:
     match node:
         case IntegerInjection():
             tables = node.token_table.ndim == node.position_table.ndim == 2
@@ -99,21 +102,24 @@ def _check_node(
             _expect(len(node.inputs) > 0, place, "no input")
             for projection in node.inputs:
                 _check_projection(projection, node.size, sizes[projection.source], place)
+                from_host = projection.source == program.injection.name
+                _expect(not from_host or projection.weight is None, place, "weights on the current from the host")
         case IntegerJoin():
             fits = len(node.inputs) > 0 and all(sizes[source] == node.size for source in node.inputs)
             _expect(fits, place, "no inputs, or inputs that differ in size")
-            reached = sum(maxima.get(source, 1) for source in node.inputs)
-            _expect(node.maximum == reached, place, f"maximum {node.maximum}, but its inputs reach {reached}")
-            maxima[node.name] = node.maximum
+            _expect(program.injection.name not in node.inputs, place, "adds up the current from the host")
         case IntegerAttention():
             _check_neurons(node.neurons, place)
             _expect(node.neurons.size == node.heads >= 1 <= node.head_dim, place, "not one set of constants per head")
             _expect(all(sizes[source] == node.size for source in node.sources), place, "q, k or v has another size")
+            spikes = all(isinstance(program.node(source), IntegerPopulation) for source in node.sources)
+            _expect(spikes, place, "q, k or v is no population, whose outputs are spikes")
             _expect(0 <= node.exponent <= EXPONENT_MAX, place, f"exponent {node.exponent}")
         case IntegerReadout():
             _expect(
                 node.weight.ndim == 2 and node.weight.shape[1] == sizes[node.source], place, "weight has another shape"
             )
+            _expect(node.source != program.injection.name, place, "reads the current from the host")
             _expect(node.bias.shape == (node.size,), place, "bias has another shape")
             vocabulary = len(program.injection.token_table)
             _expect(node.size == vocabulary, place, f"{node.size} logits for a vocabulary of {vocabulary}")
@@ -123,6 +129,10 @@ def _check_neurons(neurons: IntegerNeurons, place: str) -> None:
     shapes = {neurons.threshold.shape, neurons.subtract.shape, neurons.bias.shape}
     _expect(shapes == {(neurons.size,)}, place, "threshold, subtract and bias differ in shape")
     _expect(0 <= neurons.decay < DECAY_ONE, place, f"decay {neurons.decay}, not 0 to {DECAY_ONE - 1}")
+    signs = neurons.spikes == "binary" or (neurons.threshold >= 0).all()
+    _expect(bool(signs), place, "a negative threshold for ternary spikes")
+    stock = neurons.program == "stock" and neurons.spikes != "binary"
+    _expect(not stock, place, "ternary spikes of stock neurons, which have none")
 
 
 def _check_projection(projection: IntegerProjection, size: int, source_size: int, place: str) -> None:

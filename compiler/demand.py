@@ -16,7 +16,7 @@ def slice_use(node: NodeShape, rows: int, tokens: int, network: NetworkShape, ta
 
     Population, join and readout: a neuron and its state per row, the row's synapses, an axon in per source output that
     any row reads, an axon out per row and reader. Attention: a neuron per output channel and one per head and stored
-    token, the score neuron, which keeps that token's key and value as T * head_dim bits each.
+    token, the score neuron, which keeps that token's key and value, T * head_dim bits each, twice that if signed.
 
     ``tokens`` counts for attention alone: how many stored tokens lie there.
     """
@@ -60,7 +60,7 @@ def _synapse_bytes(node: NodeShape, entry: InputShape, rows: int, target: Target
 
 
 def _stored_bits_per_score(node: NodeShape, network: NetworkShape, target: Target) -> int:
-    return 2 * network.steps_per_token * node.head_dim * target.storage.stored_spike_bits.value
+    return network.steps_per_token * node.head_dim * node.stored_bits * target.storage.stored_spike_bits.value
 
 
 def _row_state_bytes(node: NodeShape, target: Target) -> int:

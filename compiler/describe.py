@@ -17,6 +17,7 @@ def describe_graph(graph: SpikingGraph) -> str:
                 neurons = node.neurons
                 span = f"{neurons.threshold.min():.4g}..{neurons.threshold.max():.4g}"
                 line += f"; decay {neurons.decay}, threshold {span} ({neurons.fire}), {neurons.reset} reset"
+                line += ", ternary spikes" if neurons.spikes == "ternary" else ""
             case Injection() | Join() | Readout():
                 pass
         lines.append(line)
@@ -39,6 +40,7 @@ def describe_program(program: QuantizedProgram) -> str:
                 f"  exponent {', '.join(map(str, exponents))}; decay {neurons.decay}, "
                 f"threshold {neurons.threshold.min()}..{neurons.threshold.max()}, "
                 f"bias {neurons.bias.min()}..{neurons.bias.max()}, {neurons.reset} reset, {neurons.program}"
+                f"{', ternary spikes' if neurons.spikes == 'ternary' else ''}"
             )
         lines.append(line)
     return "\n".join(lines) + "\n"

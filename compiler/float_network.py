@@ -27,8 +27,8 @@ class FloatActivity:
     """(B, L, vocabulary)."""
 
     def mean_outputs(self) -> dict[str, float]:
-        """By node: mean output per channel and time step; for a population its firing rate."""
-        return {name: float(output.mean()) for name, output in self.outputs.items()}
+        """By node: mean magnitude of an output per channel and time step; for a population its firing rate."""
+        return {name: float(np.abs(output).mean()) for name, output in self.outputs.items()}
 
 
 def run_float(graph: SpikingGraph, token_ids: npt.NDArray[np.int64], *, keep_currents: bool = False) -> FloatActivity:
@@ -84,10 +84,16 @@ def membranes_and_spikes(neurons: Neurons, current: Array, *, trailing_axes: int
         if neurons.reset == "soft":
             membrane = neurons.decay * membrane + current[step] + bias - threshold * spike
         else:
-            membrane = neurons.decay * membrane * (1 - spike) + current[step] + bias
-        spike = (membrane >= threshold if neurons.fire == "ge" else membrane > threshold).astype(np.float64)
+            membrane = neurons.decay * membrane * (1 - np.abs(spike)) + current[step] + bias
+        spike = _beyond(membrane, threshold, neurons)
+        if neurons.spikes == "ternary":
+            spike = spike - _beyond(-membrane, threshold, neurons)
         membranes[step], fired[step] = membrane, spike
     return membranes, fired
+
+
+def _beyond(membrane: Array, threshold: Array, neurons: Neurons) -> Array:
+    return (membrane >= threshold if neurons.fire == "ge" else membrane > threshold).astype(np.float64)
 
 
 def _current(node: Population, outputs: Mapping[str, Array]) -> Array:

@@ -21,22 +21,29 @@ Reset: TypeAlias = Literal["soft", "hard"]
 Fire: TypeAlias = Literal["ge", "gt"]
 """A neuron spikes if its membrane is ``ge`` (>=) or ``gt`` (>) its threshold."""
 
+Spikes: TypeAlias = Literal["binary", "ternary"]
+"""``binary`` neurons spike 1; ``ternary`` ones also spike -1, where their membrane is as far below 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neurons:
     """Leaky integrate-and-fire dynamics of a population of n neurons.
 
-    soft: v[t] = decay * v[t-1] + I[t] + bias - threshold * s[t-1]
-    hard: v[t] = decay * v[t-1] * (1 - s[t-1]) + I[t] + bias
+    soft:    v[t] = decay * v[t-1] + I[t] + bias - threshold * s[t-1]
+    hard:    v[t] = decay * v[t-1] * (1 - |s[t-1]|) + I[t] + bias
+    binary:  s[t] = 1 if v[t] >= threshold, else 0
+    ternary: s[t] = 1 if v[t] >= threshold, -1 if -v[t] >= threshold, else 0
+    with > in the place of >= where ``fire`` says so.
     """
 
     decay: float
     threshold: FloatArray
-    """(n,), in units of the current."""
+    """(n,), in units of the current; positive if ternary."""
     bias: FloatArray
     """(n,), a current that flows in every time step."""
     reset: Reset
     fire: Fire
+    spikes: Spikes = "binary"
 
     @property
     def size(self) -> int:
@@ -78,7 +85,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Population:
-    """Neurons and the projections whose currents they sum. Output: binary spikes."""
+    """Neurons and the projections whose currents they sum. Output: spikes, 0 or 1, or -1, 0 or 1."""
 
     name: str
     inputs: tuple[Projection, ...]
@@ -97,7 +104,7 @@ class Population:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Join:
-    """The residual stream: the sum of its inputs. Output: graded, a small count of spikes per channel."""
+    """The residual stream: the sum of its inputs. Output: graded, a small count of spikes per channel (signed)."""
 
     name: str
     inputs: tuple[str, ...]
@@ -116,7 +123,7 @@ class Attention:
     score[j] = sum over d of q[d] * k_j[d];   a_j = neurons(score[j]);   output[d] = sum over j of a_j * v_j[d]
 
     The neurons of one head share threshold and bias; there is one per stored token j, at rest at first.
-    Output: graded, counts from 0 to the number of tokens.
+    Output: graded, counts from 0 to the number of tokens; with ternary spikes signed, as large at most.
     """
 
     name: str

@@ -36,6 +36,11 @@ def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
     A normalised current g * (I - mean) + b against a threshold is, for a gain g > 0, the current I + (b/g - mean)
     against threshold / g. In front of a projection g goes into the weights instead, and the threshold stays.
 
+    The graph's spikes are 1, or -1 and 1, whatever the network's amplitude a: a node whose output in the network is u
+    times what it is here has the unit u, which is a for spikes and sums of spikes and a^2 for A V. Weights behind it
+    are multiplied by u; what enters neurons one-to-one has no weight, so their threshold and bias are divided by u, as
+    are those of scores by a^2 and the final norm's epsilon by a^2.
+
     Args:
         checkpoint: the trained network.
         tokenizer: text of its ``tokenizer.json``.
@@ -67,6 +72,9 @@ class _Lift:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config = checkpoint.config
         self.tensors = checkpoint.tensors
+        self.amplitude = checkpoint.config.spike_amplitude
+        self.pair = self.amplitude**2
+        """Unit of a product of two spikes."""
         _refuse_unsupported(self.config)
 
     def graph(self, tokenizer: str) -> SpikingGraph:
@@ -74,7 +82,7 @@ class _Lift:
         embed = Population(
             name="embed",
             inputs=(Projection(source="input", weight=None),),
-            neurons=self.neurons("embedding_spike", config.hidden_size),
+            neurons=self.neurons("embedding_spike", config.hidden_size, unit=1.0),
         )
         nodes: list[Node] = [self.injection(), embed]
         for index in range(config.num_layers):
@@ -110,9 +118,9 @@ class _Lift:
         entry = residual
         if config.pre_spike:
             entry = f"{name}/input"
-            nodes.append(self.one_to_one(entry, residual, f"{key}.input_spike", config.hidden_size))
+            nodes.append(self.on_residual(entry, residual, f"{key}.input_spike"))
         nodes += [
-            self.dense(f"{name}/{part}", entry, f"{key}.{part}", f"{key}.{part}_spike")
+            self.dense(f"{name}/{part}", entry, f"{key}.{part}", f"{key}.{part}_spike", unit=self.amplitude)
             for part in ("query", "key", "value")
         ]
         attention = Attention(
@@ -122,12 +130,14 @@ class _Lift:
             value=f"{name}/value",
             heads=config.num_heads,
             head_dim=config.head_dim,
-            neurons=self.neurons(f"{key}.score_spike", config.num_heads),
+            neurons=self.neurons(f"{key}.score_spike", config.num_heads, unit=self.pair),
         )
         nodes.append(attention)
+        unit = self.pair
         if config.attention_output_spike:
-            nodes.append(self.one_to_one(f"{name}/mixed", attention.name, f"{key}.mixed_spike", config.hidden_size))
-        output = self.dense(f"{name}/output", nodes[-1].name, f"{key}.output", f"{key}.output_spike")
+            nodes.append(self.one_to_one(f"{name}/mixed", attention.name, f"{key}.mixed_spike", unit=unit))
+            unit = self.amplitude
+        output = self.dense(f"{name}/output", nodes[-1].name, f"{key}.output", f"{key}.output_spike", unit=unit)
         return [*nodes, output, Join(name=f"{name}/sum", inputs=(residual, output.name), size=config.hidden_size)]
 
     def ffn_nodes(self, index: int, residual: str) -> list[Node]:
@@ -136,23 +146,24 @@ class _Lift:
         entry = residual
         if config.pre_spike:
             entry = f"{name}/input"
-            nodes.append(self.one_to_one(entry, residual, f"{key}.input_spike", config.hidden_size))
-        fc1 = self.dense(f"{name}/fc1", entry, f"{key}.fc1", f"{key}.fc1_spike")
+            nodes.append(self.on_residual(entry, residual, f"{key}.input_spike"))
+        fc1 = self.dense(f"{name}/fc1", entry, f"{key}.fc1", f"{key}.fc1_spike", unit=self.amplitude)
         nodes.append(fc1)
         if not config.ffn_output_spike:
             return [*nodes, self.residual_neurons(index, residual, fc1.name)]
-        fc2 = self.dense(f"{name}/fc2", fc1.name, f"{key}.fc2", f"{key}.fc2_spike")
+        fc2 = self.dense(f"{name}/fc2", fc1.name, f"{key}.fc2", f"{key}.fc2_spike", unit=self.amplitude)
         nodes += [fc2, Join(name=f"{name}/sum", inputs=(residual, fc2.name), size=config.hidden_size)]
         if config.block_output_spike:
             output = f"block_{index:02d}/output"
-            nodes.append(self.one_to_one(output, nodes[-1].name, f"blocks.{index}.output_spike", config.hidden_size))
+            nodes.append(self.on_residual(output, nodes[-1].name, f"blocks.{index}.output_spike"))
         return nodes
 
     def residual_neurons(self, index: int, residual: str, fc1: str) -> Population:
         """Neurons on residual + W_2 a + b_2: a real current joins the residual only inside their membranes."""
         key = f"blocks.{index}"
-        neurons = self.neurons(f"{key}.output_spike", self.config.hidden_size)
-        linear_bias = self.optional(f"{key}.ffn.fc2.bias", self.config.hidden_size)
+        # Both inputs have the same unit, so the weights stay as they are.
+        neurons = self.neurons(f"{key}.output_spike", self.config.hidden_size, unit=self.amplitude)
+        linear_bias = self.optional(f"{key}.ffn.fc2.bias", self.config.hidden_size) / self.amplitude
         return Population(
             name=f"block_{index:02d}/sum",
             inputs=(
@@ -170,34 +181,46 @@ class _Lift:
             weight=self.array("token_embedding.weight"),
             gamma=self.array("final_norm.weight"),
             beta=self.optional("final_norm.bias", self.config.hidden_size).astype(np.float32),
-            epsilon=1e-5,  # torch.nn.LayerNorm's default
+            epsilon=1e-5 / self.pair,  # torch.nn.LayerNorm's default
             scale=float(np.exp(log_scale.item())) if log_scale is not None else 1.0,
         )
 
-    def one_to_one(self, name: str, source: str, spike: str, size: int) -> Population:
-        return Population(
-            name=name, inputs=(Projection(source=source, weight=None),), neurons=self.neurons(spike, size)
-        )
+    def on_residual(self, name: str, residual: str, spike: str) -> Population:
+        """Neurons on the residual stream, a sum of spikes."""
+        return self.one_to_one(name, residual, spike, unit=self.amplitude)
 
-    def dense(self, name: str, source: str, linear: str, spike: str) -> Population:
+    def one_to_one(self, name: str, source: str, spike: str, *, unit: float) -> Population:
+        """Neurons on a source of that unit."""
+        neurons = self.neurons(spike, self.config.hidden_size, unit=unit)
+        return Population(name=name, inputs=(Projection(source=source, weight=None),), neurons=neurons)
+
+    def dense(self, name: str, source: str, linear: str, spike: str, *, unit: float) -> Population:
+        """Neurons behind a matrix on a source of that unit."""
         weight = self.array(f"{linear}.weight").astype(np.float64)
         size = len(weight)
         gain, bias = self.affine(spike, size)
         current_bias = gain * self.optional(f"{linear}.bias", size) + bias
         return Population(
             name=name,
-            inputs=(Projection(source=source, weight=(gain[:, None] * weight).astype(np.float32)),),
+            inputs=(Projection(source=source, weight=(gain[:, None] * weight * unit).astype(np.float32)),),
             neurons=self.plain_neurons(np.full(size, self.config.threshold), current_bias),
         )
 
-    def neurons(self, spike: str, size: int) -> Neurons:
-        """Neurons whose normalisation folds into threshold and bias."""
+    def neurons(self, spike: str, size: int, *, unit: float) -> Neurons:
+        """Neurons whose normalisation, and the unit of what enters them, fold into threshold and bias."""
         gain, bias = self.affine(spike, size)
-        return self.plain_neurons(self.config.threshold / gain, bias / gain)
+        return self.plain_neurons(self.config.threshold / (gain * unit), bias / (gain * unit))
 
     def plain_neurons(self, threshold: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> Neurons:
         reset: Reset = "soft" if self.config.reset == "subtract" else "hard"
-        return Neurons(decay=self.config.decay, threshold=threshold, bias=bias, reset=reset, fire="ge")
+        return Neurons(
+            decay=self.config.decay,
+            threshold=threshold,
+            bias=bias,
+            reset=reset,
+            fire="ge",
+            spikes=self.config.spikes,
+        )
 
     def affine(self, spike: str, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Gain and bias that the normalisation in front of a population applies to its current."""

@@ -130,6 +130,7 @@ def _neurons(file: NirFile, path: str, bias: FloatArray) -> Neurons:
         bias=bias,
         reset=_choice(file, path, "reset", ("soft", "hard")),
         fire=_choice(file, path, "spike_if", ("ge", "gt")),
+        spikes=_choice(file, path, "spikes", ("binary", "ternary")),
     )
 
 

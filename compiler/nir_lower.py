@@ -7,7 +7,7 @@ starts at 0 for every token. NIR itself knows no time step; in Euler steps of dt
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -29,7 +29,10 @@ from bispik.compiler.nir_sizes import check_sizes
 from bispik.compiler.nir_tree import Edge, Leaf, Metadata, Tree, nest, port
 
 COINCIDENCE = 1.5
-"""Threshold of a gate on the sum of two spikes: it passes 2 and stops 1."""
+"""Threshold of a gate on the sum of two spikes: it passes 2 and stops 1. It gives their product if both are binary."""
+
+SCORES = "sum over d of q[d] * k[j][d]"
+OUTPUT = "sum over j of a[j] * v[j][d]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +86,7 @@ def _part(node: Node, slot: Slot, outlets: Mapping[str, str], graph: SpikingGrap
 
 def _graph_metadata(graph: SpikingGraph) -> Metadata:
     injection, readout = graph.of_kind(Injection)[0], graph.of_kind(Readout)[0]
-    resets = sorted({node.neurons.reset for node in graph.nodes if isinstance(node, Population | Attention)})
+    neurons = [node.neurons for node in graph.nodes if isinstance(node, Population | Attention)]
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -92,7 +95,8 @@ def _graph_metadata(graph: SpikingGraph) -> Metadata:
         "steps_per_token": graph.steps_per_token,
         "max_positions": graph.max_positions,
         "state_reset": "token",
-        "reset": resets[0] if len(resets) == 1 else "mixed",
+        "reset": _common(entry.reset for entry in neurons),
+        "spikes": _common(entry.spikes for entry in neurons),
         "step_gain": np.array(injection.step_gain),
         "pos_embed": injection.position_table,
         "tok_embed": TIED_TO_HEAD if injection.token_table is readout.weight else injection.token_table,
@@ -101,13 +105,19 @@ def _graph_metadata(graph: SpikingGraph) -> Metadata:
     }
 
 
+def _common(values: Iterable[str]) -> str:
+    """Return the value that all have, or ``mixed``."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else "mixed"
+
+
 def _lif(neurons: Neurons, dt: float, *, leak: bool) -> Leaf:
     """Neurons as NIR's LIF: tau dv/dt = (v_leak - v) + r I;  spike if v > v_threshold, then v = v_reset = 0.
 
     An Euler step of dt is v[t] = (1 - dt/tau) v[t-1] + (dt/tau) (v_leak + I[t]). With tau = dt / (1 - decay) this is
     `graph.Neurons` with every membrane scaled by 1 - decay, so v_threshold = (1 - decay) threshold and v_leak = bias.
     v starts at 0, not at v_leak. Fields are float64: a reader can compare them with the metadata exactly.
-    A soft reset and a spike at exactly the threshold are beyond this node: only the metadata say them.
+    A soft reset, a spike at exactly the threshold, and spikes of -1 are beyond this node: only the metadata say them.
 
     Args:
         neurons: n of them.
@@ -129,6 +139,7 @@ def _lif(neurons: Neurons, dt: float, *, leak: bool) -> Leaf:
         **({"bias": neurons.bias} if leak else {}),
         "reset": neurons.reset,
         "spike_if": neurons.fire,
+        "spikes": neurons.spikes,
     }
     return Leaf(type="LIF", fields=fields, size=neurons.size, metadata=metadata)
 
@@ -159,8 +170,12 @@ def _attention(node: Attention, path: str, sources: list[str], graph: SpikingGra
     """Spiking attention as coincidence gates, one tap per token looked back at (tap 0: the token itself).
 
     Tap r:  q + k(r) -> Threshold -> sum per head -> LIF -> one line per channel, + v(r) -> Threshold -> output
+
+    A gate multiplies spikes of 0 and 1. For ternary spikes, whose products have signs, it stands only for the place of
+    the multiplication; the equations that hold are in the metadata.
     """
     query, key, value = sources
+    binary = _common(_spikes(graph.node(name)) for name in (*node.sources, node.name)) == "binary"
     tap = f"{path}/tap_0000_"
     per_head = np.kron(np.eye(node.heads), np.ones((1, node.head_dim))).astype(np.float32)
     gate = Leaf(type="Threshold", fields={"threshold": np.full(node.size, COINCIDENCE)}, size=node.size)
@@ -175,6 +190,10 @@ def _attention(node: Attention, path: str, sources: list[str], graph: SpikingGra
     edges = [(query, chain[0]), (key, chain[0]), *pairwise(chain), (value, chain[-1])]
     metadata: Metadata = {
         "op": "spiking_attention",
+        "spikes": node.neurons.spikes,
+        "score": SCORES,
+        "output": OUTPUT,
+        "gates": "exact" if binary else "placeholders",
         "heads": node.heads,
         "head_dim": node.head_dim,
         "window": graph.max_positions,
@@ -183,6 +202,10 @@ def _attention(node: Attention, path: str, sources: list[str], graph: SpikingGra
         "mask": "causal",
     }
     return _Part(leaves=leaves, edges=edges, outlet=chain[-1], metadata={path: metadata})
+
+
+def _spikes(node: Node) -> str:
+    return node.neurons.spikes if isinstance(node, Population | Attention) else "graded"
 
 
 def _readout(node: Readout, path: str, source: str, token_seconds: float) -> _Part:

@@ -1,11 +1,11 @@
-"""The schema ``bispik-nir`` 1.0: which node of a spiking graph stands where in a NIR file, and how they are wired.
+"""The schema ``bispik-nir`` 2.0: which node of a spiking graph stands where in a NIR file, and how they are wired.
 
 Every population is a LIF node, behind an Affine if its synapses are dense; a join is a Scale by one; NIR's rule that
 edges which meet are summed does the rest. Names are such that alphabetical order, in which files are read, is the
 order of execution from one sub-graph to the next, and every sub-graph has exactly one ``input`` and one ``output``.
 
 What a NIR node cannot say stands in its metadata under the key ``bispik``: soft reset, spikes at exactly the
-threshold, the time step. `nir_lower` says what each node and its metadata hold.
+threshold, ternary spikes (since 2.0), the time step. `nir_lower` says what each node and its metadata hold.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from bispik.compiler.graph import Attention, Injection, Join, Node, Population, 
 from bispik.models.errors import BispikError
 
 SCHEMA = "bispik-nir"
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 """A reader takes any minor version of its own major version: a minor version adds metadata that may be ignored."""
 
 PROFILE = "compact"
-"""One attention tap: all weights and the whole structure, and exact for a sequence's first token as it stands.
+"""One attention tap: all weights and the whole structure, and exact for a sequence's first token as it stands if its
+spikes are binary. NIR's LIF and the tap's gates know no spike of -1: for ternary networks the metadata say what holds.
 
 Planned beside it: ``unrolled`` (one tap per token of the window) and ``soft_lowered`` (soft reset in plain NIR).
 """

@@ -82,6 +82,10 @@ def _neurons(name: str, neurons: Neurons, size: int) -> None:
     _shape(name, "bias", neurons.bias, (size,))
     _require(size > 0, f"{name}: no neurons")
     _require(0 <= neurons.decay < 1, f"{name}: decay is {neurons.decay}; it must be at least 0 and below 1")
+    if neurons.spikes == "ternary":
+        wrong = np.flatnonzero(neurons.threshold <= 0)
+        what = f"{name}: threshold of {wrong.size} ternary neurons is not positive, the first is neuron {wrong[:1]}"
+        _require(not wrong.size, what)
     for what, values in (("threshold", neurons.threshold), ("bias", neurons.bias)):
         bad = np.flatnonzero(~np.isfinite(values))
         _require(not bad.size, f"{name}: {what} of {bad.size} neurons is not finite, the first is neuron {bad[:1]}")

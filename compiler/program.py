@@ -5,7 +5,8 @@ Population, at every time step (v' and s' are those of the step before; both sta
     I = sum over inputs of (weight @ output(source)) << exponent
     soft: v = saturate(decay(v') + I + bias - subtract * s')
     hard: v = saturate(decay(v') + I + bias), and v is stored as 0 where the neuron spikes
-    s = 1 if v > threshold else 0
+    binary:  s = 1 if v > threshold, else 0
+    ternary: s = 1 if v > threshold, -1 if v < -threshold, else 0
 
 with ``decay`` and ``saturate`` of `fixed_point`. Join: the sum of its inputs. Attention, per head and stored token j
 (the current token is stored before it asks): I = (q . k_j) << exponent, a_j = s of the neuron above with the head's
@@ -22,7 +23,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.graph import NodeT, Reset
+from bispik.compiler.graph import NodeT, Reset, Spikes
 
 SEMANTICS_VERSION = 1
 """Changes whenever the equations above change: a program runs only on the semantics it was made for."""
@@ -37,12 +38,14 @@ class IntegerNeurons:
 
     program: NeuronProgram
     reset: Reset
+    spikes: Spikes = "binary"
     decay: int
     """0 to 4095: lost 4096ths of the membrane per step."""
     threshold: npt.NDArray[np.int32]
-    """(n,): spike if v > threshold, strictly. ``U >= theta`` is stored as ceil(theta * scale) - 1, which is exact."""
+    """(n,): spike if v > threshold, strictly. ``U >= theta`` is stored as ceil(theta * scale) - 1, which is exact.
+    Not negative if ternary, so that a membrane is beyond one of the two thresholds at most."""
     subtract: npt.NDArray[np.int32]
-    """(n,): taken from the membrane one step after a spike; 0 for a hard reset."""
+    """(n,): taken from the membrane one step after a spike, added after a spike of -1; 0 for a hard reset."""
     bias: npt.NDArray[np.int32]
     """(n,): added in every step."""
 
@@ -86,7 +89,7 @@ class IntegerProjection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerPopulation:
-    """Neurons and the projections whose currents they sum. Output: spikes 0 or 1."""
+    """Neurons and the projections whose currents they sum. Output: spikes, 0 or 1, or -1, 0 or 1."""
 
     name: str
     inputs: tuple[IntegerProjection, ...]
@@ -105,7 +108,7 @@ class IntegerPopulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerJoin:
-    """Sum of the inputs. Output: graded, at most ``maximum``."""
+    """Sum of the inputs. Output: graded, of magnitude at most ``maximum``; negative only behind ternary spikes."""
 
     name: str
     inputs: tuple[str, ...]
@@ -120,7 +123,7 @@ class IntegerJoin:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerAttention:
-    """Spiking attention over stored binary keys and values. Output: graded, 0 to the window."""
+    """Spiking attention over stored keys and values. Output: graded, 0 to the window; signed if any spike is."""
 
     name: str
     query: str
@@ -184,7 +187,7 @@ class PopulationReport:
 
     name: str
     spike_agreement: float
-    """Share of (neuron, time step) places where both spike or both do not, both networks running freely."""
+    """Share of (neuron, time step) places where both spike alike or both do not, both networks running freely."""
     membrane_error: float
     """Root mean square of (v / scale - U) / threshold, both networks running freely."""
     firing_rate_float: float

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import output_maxima
+from bispik.compiler.bounds import output_ranges, score_range
 from bispik.compiler.calibrate import rounded, row_scales, sample_inputs
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import FloatActivity
@@ -81,6 +81,12 @@ def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
             f"--window {options.window}: the network was trained with {graph.max_positions} positions; "
             f"choose 1 to {graph.max_positions}"
         )
+    ternary = [node.name for node in graph.of_kind(Population) if node.neurons.spikes == "ternary"]
+    if options.neuron_program == "stock" and ternary:
+        raise BispikError(
+            f"--neurons stock: Lava's own neuron only spikes 0 or 1, but {len(ternary)} populations of this network "
+            f"(the first is {ternary[0]}) have ternary spikes; use --neurons bispik"
+        )
     soft = [node.name for node in graph.of_kind(Population) if node.neurons.reset == "soft"]
     if options.neuron_program == "stock" and soft:
         raise BispikError(
@@ -90,11 +96,11 @@ def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
 
 
 class _Quantizer:
-    """Walks the graph once; ``maxima`` and ``scales`` grow with it."""
+    """Walks the graph once; ``scales`` grows with it."""
 
     def __init__(self, graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOptions) -> None:
         self.graph, self.calibrated, self.options = graph, calibrated, options
-        self.maxima: dict[str, int] = {}
+        self.ranges = output_ranges(graph.nodes, options.window)
         self.scales: dict[str, FloatArray] = {}
         self.injection: Injection = graph.of_kind(Injection)[0]
 
@@ -120,8 +126,7 @@ class _Quantizer:
             case Population():
                 return [self._population(node)]
             case Join():
-                self.maxima[node.name] = sum(output_maxima(self.maxima, node.inputs))
-                maximum = self.maxima[node.name]
+                maximum = self.ranges[node.name].magnitude
                 return [IntegerJoin(name=node.name, inputs=node.inputs, size=node.size, maximum=maximum)]
             case Attention():
                 return [self._attention(node)]
@@ -139,10 +144,10 @@ class _Quantizer:
             InputSynapses(
                 source=projection.source,
                 weight=None if projection.weight is None else projection.weight.astype(np.float64),
-                maximum=maximum,
+                outputs=self.ranges[projection.source],
                 samples=sample_inputs(self.calibrated.outputs[projection.source], self.options.seed),
             )
-            for projection, maximum in zip(node.inputs, output_maxima(self.maxima, node.sources), strict=True)
+            for projection in node.inputs
         )
         candidates = synapse_candidates(node.neurons, synapses, self.options.neuron_program, self.options.bits)
         chosen, neurons = first_safe(node.name, node.neurons, candidates, self.graph.steps_per_token)
@@ -150,16 +155,16 @@ class _Quantizer:
         return IntegerPopulation(name=node.name, inputs=chosen.projections, neurons=neurons)
 
     def _attention(self, node: Attention) -> IntegerAttention:
-        """Scores are whole numbers, 0 to head_dim; the finest exponent that cannot overflow keeps thresholds exact."""
-        self.maxima[node.name] = self.options.window
+        """Scores are whole numbers; the finest exponent that cannot overflow keeps thresholds exact."""
+        scores = score_range(node, self.ranges)
         exponents = {float(1 << exponent): exponent for exponent in range(MAXIMAL_EXPONENT, -1, -1)}
         candidates = (
             Candidate(
                 program="bispik",
                 projections=(),
                 scale=np.full(node.heads, unit),
-                low=np.zeros(node.heads),
-                high=np.full(node.heads, unit * node.head_dim),
+                low=np.full(node.heads, unit * scores.low),
+                high=np.full(node.heads, unit * scores.high),
             )
             for unit in exponents
         )
@@ -182,7 +187,7 @@ class _Quantizer:
         counts = sample_inputs(self.calibrated.outputs[node.source].sum(axis=0)[None], self.options.seed)
         scale = row_scales(weight, counts, self.options.bits, per_row=False)
         integers = rounded(weight, scale, self.options.bits)
-        (maximum,) = output_maxima(self.maxima, node.sources)
+        maximum = self.ranges[node.source].magnitude
         steps = self.graph.steps_per_token
         reached = int(np.abs(integers.astype(np.int64)).sum(axis=1).max()) * maximum * steps
         if self.options.head_on_chip and reached > MEMBRANE_MAX:

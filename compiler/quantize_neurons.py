@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import current_range, membrane_bound
+from bispik.compiler.bounds import OutputRange, current_range, membrane_bound
 from bispik.compiler.calibrate import largest_integer, rounded, row_scales
 from bispik.compiler.fixed_point import (
     DECAY_ONE,
@@ -34,8 +34,8 @@ class InputSynapses:
     source: str
     weight: FloatArray | None
     """(neurons, inputs), or None for one-to-one synapses of weight 1."""
-    maximum: int
-    """Largest output of the source."""
+    outputs: OutputRange
+    """Of the source."""
     samples: FloatArray
     """(samples, inputs): the source's outputs on text."""
 
@@ -65,7 +65,7 @@ def first_safe(
     for candidate in candidates:
         integers = integer_neurons(neurons, candidate.scale, candidate.program)
         bias, subtract = integers.bias.astype(np.float64), integers.subtract.astype(np.float64)
-        bound = membrane_bound(candidate.low, candidate.high, bias, subtract, integers.decay, steps)
+        bound = membrane_bound(candidate.low, candidate.high, bias, subtract, integers.spikes, integers.decay, steps)
         reached = float(bound.max())
         if reached <= MEMBRANE_MAX:
             return candidate, integers
@@ -78,7 +78,8 @@ def first_safe(
 def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram) -> IntegerNeurons:
     """Write decay, threshold, reset and bias in integers; ``scale`` is membrane units per unit, (neurons,).
 
-    v >= theta holds for an integer v exactly if v > ceil(theta * scale) - 1, and v > theta if v > floor(theta * scale).
+    v >= theta holds for an integer v exactly if v > ceil(theta * scale) - 1, and v > theta if v > floor(theta * scale);
+    the same holds for -v, so one threshold serves both ternary spikes.
     A threshold above the 24-bit range can never be reached and stays unreachable when it is cut there.
     """
     exact = neurons.threshold * scale
@@ -94,6 +95,7 @@ def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram)
     return IntegerNeurons(
         program=program,
         reset=neurons.reset,
+        spikes=neurons.spikes,
         decay=min(DECAY_ONE - 1, round((1 - neurons.decay) * DECAY_ONE)),
         threshold=np.minimum(strict, MEMBRANE_MAX).astype(np.int32),
         subtract=subtract.astype(np.int32),
@@ -179,7 +181,7 @@ def _candidate(
     projections: list[IntegerProjection] = []
     for synapse, weight, exponent in zip(synapses, weights, exponents, strict=True):
         matrix = np.ones((len(scale), 1)) if weight is None else weight.astype(np.float64).reshape(len(scale), -1)
-        lowest, highest = current_range(matrix, synapse.maximum)
+        lowest, highest = current_range(matrix, synapse.outputs)
         low, high = low + lowest * (1 << exponent), high + highest * (1 << exponent)
         stored = 0 if weight is None else 8 if weight.ndim == 1 else bits
         projections.append(IntegerProjection(source=synapse.source, weight=weight, exponent=exponent, bits=stored))

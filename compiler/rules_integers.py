@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import membrane_bound
+from bispik.compiler.bounds import (
+    OutputRange,
+    current_range,
+    membrane_bound,
+    output_ranges,
+    score_range,
+)
 from bispik.compiler.fixed_point import DECAY_ONE, STOCK_BIAS_MAX, STOCK_EXPONENT, STOCK_THRESHOLD_MAX
 from bispik.compiler.program import (
     IntegerAttention,
@@ -21,7 +27,7 @@ from bispik.compiler.program import (
 )
 from bispik.compiler.target import Target
 
-IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 def weight_bits_are_supported(program: QuantizedProgram, target: Target) -> Iterator[str]:
@@ -64,9 +70,7 @@ def membranes_cannot_overflow(program: QuantizedProgram, target: Target) -> Iter
     limit = _membrane_max(target)
     for where, neurons, low, high in _current_ranges(program):
         bias, subtract = neurons.bias.astype(np.float64), neurons.subtract.astype(np.float64)
-        bound = membrane_bound(
-            low.astype(np.float64), high.astype(np.float64), bias, subtract, neurons.decay, program.steps_per_token
-        )
+        bound = membrane_bound(low, high, bias, subtract, neurons.spikes, neurons.decay, program.steps_per_token)
         reached = float(bound.max(initial=0))
         if reached > limit:
             yield f"{where}: a membrane could reach {reached:,.0f} of {limit:,}; use fewer --bits or a smaller --window"
@@ -76,27 +80,45 @@ def accumulators_cannot_overflow(program: QuantizedProgram, target: Target) -> I
     """No input whatever drives an accumulator of a readout on chip out of range within the steps of a token."""
     limit = _membrane_max(target)
     for node in (node for node in program.of_kind(IntegerReadout) if node.on_chip):
-        low, high = _sums(node.weight, _maxima(program)[node.source])
+        low, high = _sums(node.weight, output_ranges(program.nodes, program.window)[node.source])
         reached = int(max(high.max(initial=0), -low.min(initial=0))) * program.steps_per_token
         if reached > limit:
             yield f"{node.name}: an accumulator could reach {reached:,} of {limit:,}; use fewer --bits or --head host"
 
 
 def graded_spikes_fit_their_payload(program: QuantizedProgram, target: Target) -> Iterator[str]:
-    """No join or attention sends a number that is larger than a graded spike can carry."""
+    """No node sends a number, or a sign, that a graded spike cannot carry."""
     bits = target.storage.spike_payload_bits.value
-    for where, maximum in _maxima(program).items():
-        if maximum >= 1 << bits:
-            yield f"{where}: sends up to {maximum:,}; a graded spike carries {bits} bits; use a smaller --window"
+    for where, outputs in output_ranges(program.nodes, program.window).items():
+        size = outputs.magnitude.bit_length() if outputs.magnitude > 1 else 0  # that a spike comes says that it is 1
+        if size + outputs.signed > bits:
+            largest = f"{outputs.magnitude:,}{' with a sign' if outputs.signed else ''}"
+            remedy = "use a smaller --window" if size else "ternary spikes need a target with graded ones"
+            yield f"{where}: sends up to {largest}; a graded spike carries {bits} bits; {remedy}"
 
 
 def joins_name_their_maximum(program: QuantizedProgram, _: Target) -> Iterator[str]:
     """The maximum of a join is no less than the sum of its inputs can be."""
-    maxima = _maxima(program)
+    ranges = output_ranges(program.nodes, program.window)
     for node in program.of_kind(IntegerJoin):
-        reached = sum(maxima.get(source, 0) for source in node.inputs)
+        reached = ranges[node.name].magnitude
         if reached > node.maximum:
             yield f"{node.name}: can reach {reached}, but its maximum is {node.maximum}; quantise the graph anew"
+
+
+def ternary_thresholds_are_not_negative(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """No membrane lies beyond both thresholds of a ternary neuron."""
+    for where, neurons in _neurons(program):
+        lowest = int(neurons.threshold.min(initial=0))
+        if neurons.spikes == "ternary" and lowest < 0:
+            yield f"{where}: a threshold of {lowest:,} for ternary spikes; it must be at least 0"
+
+
+def stock_neurons_spike_binary(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """Lava's own neuron has one threshold, above 0."""
+    for node in _stock(program):
+        if node.neurons.spikes != "binary":
+            yield f"{node.name}: ternary spikes, which Lava's LIFReset does not have; use --neurons bispik"
 
 
 def stock_neurons_reset_to_zero(program: QuantizedProgram, _: Target) -> Iterator[str]:
@@ -147,6 +169,8 @@ PROGRAM_RULES: tuple[ProgramRule, ...] = (
     accumulators_cannot_overflow,
     graded_spikes_fit_their_payload,
     joins_name_their_maximum,
+    ternary_thresholds_are_not_negative,
+    stock_neurons_spike_binary,
     stock_neurons_reset_to_zero,
     stock_neurons_share_a_threshold,
     stock_biases_share_an_exponent,
@@ -177,56 +201,39 @@ def _stored_weights(program: QuantizedProgram) -> Iterator[tuple[str, npt.NDArra
         yield readout.name, readout.weight, readout.bits
 
 
-def _maxima(program: QuantizedProgram) -> dict[str, int]:
-    """Return the largest output of every node that sends."""
-    maxima: dict[str, int] = {}
-    for node in program.nodes:
-        if isinstance(node, IntegerPopulation):
-            maxima[node.name] = 1
-        elif isinstance(node, IntegerJoin):
-            maxima[node.name] = node.maximum
-        elif isinstance(node, IntegerAttention):
-            maxima[node.name] = program.window
-    return maxima
-
-
-def _current_ranges(program: QuantizedProgram) -> Iterator[tuple[str, IntegerNeurons, IntArray, IntArray]]:
+def _current_ranges(program: QuantizedProgram) -> Iterator[tuple[str, IntegerNeurons, FloatArray, FloatArray]]:
     """Yield the lowest and highest current into each neuron of each population and attention, in membrane units."""
-    maxima = _maxima(program)
+    outputs = output_ranges(program.nodes, program.window)
     for node in program.nodes:
         if isinstance(node, IntegerAttention):
-            none = np.zeros(node.heads, np.int64)
-            yield node.name, node.neurons, none, none + (node.head_dim << node.exponent)
+            scores, unit = score_range(node, outputs), np.full(node.heads, float(1 << node.exponent))
+            yield node.name, node.neurons, scores.low * unit, scores.high * unit
         elif isinstance(node, IntegerPopulation):
-            ranges = [_input_range(program, projection, node.size, maxima) for projection in node.inputs]
-            low, high = np.array(ranges, np.int64).sum(axis=0)
+            ranges = [_input_range(program, projection, node.size, outputs) for projection in node.inputs]
+            low, high = np.array(ranges, np.float64).sum(axis=0)
             yield node.name, node.neurons, low, high
 
 
 def _input_range(
-    program: QuantizedProgram, projection: IntegerProjection, size: int, maxima: dict[str, int]
-) -> tuple[IntArray, IntArray]:
+    program: QuantizedProgram, projection: IntegerProjection, size: int, outputs: Mapping[str, OutputRange]
+) -> tuple[FloatArray, FloatArray]:
     source = program.node(projection.source)
     if isinstance(source, IntegerInjection):
         low, high = _injected_range(source)
     else:
-        low, high = _sums(projection.weight, maxima[projection.source])
-    shift = projection.exponent
-    return np.broadcast_to(low << shift, size), np.broadcast_to(high << shift, size)
+        low, high = _sums(projection.weight, outputs[projection.source])
+    factor = float(1 << projection.exponent)
+    return np.broadcast_to(low * factor, size), np.broadcast_to(high * factor, size)
 
 
-def _sums(weight: npt.NDArray[np.int8] | None, maximum: int) -> tuple[IntArray, IntArray]:
-    """Return the lowest and highest sum over inputs in [0, maximum], by row."""
-    if weight is None:
-        return np.array([0]), np.array([maximum])
-    rows = weight.reshape(len(weight), -1)
-    low = np.minimum(rows, 0).sum(axis=1, dtype=np.int64) * maximum
-    high = np.maximum(rows, 0).sum(axis=1, dtype=np.int64) * maximum
-    return low, high
+def _sums(weight: npt.NDArray[np.int8] | None, source: OutputRange) -> tuple[FloatArray, FloatArray]:
+    """Return the lowest and highest sum over inputs in the source's range, by row; exact, for they are small."""
+    rows = np.ones((1, 1)) if weight is None else weight.reshape(len(weight), -1).astype(np.float64)
+    return current_range(rows, source)
 
 
-def _injected_range(injection: IntegerInjection) -> tuple[IntArray, IntArray]:
+def _injected_range(injection: IntegerInjection) -> tuple[FloatArray, FloatArray]:
     low = injection.token_table.min(axis=0).astype(np.int64) + injection.position_table.min(axis=0)
     high = injection.token_table.max(axis=0).astype(np.int64) + injection.position_table.max(axis=0)
     gains = np.array(injection.step_gain, np.int64)[:, None]
-    return (low * gains).min(axis=0), (high * gains).max(axis=0)
+    return (low * gains).min(axis=0).astype(np.float64), (high * gains).max(axis=0).astype(np.float64)

@@ -6,10 +6,20 @@ It comes from a quantised program, or from a graph that is yet to be quantised (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from bispik.compiler.graph import Attention, Injection, Join, Node, Population, Projection, Readout, SpikingGraph
+from bispik.compiler.graph import (
+    Attention,
+    Injection,
+    Join,
+    Node,
+    Population,
+    Projection,
+    Readout,
+    Spikes,
+    SpikingGraph,
+)
 from bispik.compiler.mapping import SliceKind
 from bispik.compiler.program import (
     IntegerAttention,
@@ -22,6 +32,9 @@ from bispik.compiler.program import (
     NeuronProgram,
     QuantizedProgram,
 )
+
+STORED_BITS: Mapping[Spikes, int] = {"binary": 1, "ternary": 2}
+"""Bits of a stored key or value: whether there was a spike, and its sign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +63,8 @@ class NodeShape:
     """What the neurons of a population run; each of the other kinds has a program of its own."""
     head_dim: int = 1
     """Attention: channels of one head, which stay together. 1 for the other kinds."""
+    stored_bits: int = 2
+    """Attention: bits of a key and a value together, per channel, time step and token; see STORED_BITS."""
     readers: int = 0
     """Inputs of other nodes on neurocores that read this node."""
 
@@ -93,6 +108,9 @@ def _node_shapes(
 ) -> Iterable[NodeShape]:
     sizes = {node.name: node.size for node in nodes}
     host = {node.name for node in nodes if isinstance(node, Injection | IntegerInjection)}
+    spikes: dict[str, Spikes] = {
+        node.name: node.neurons.spikes for node in nodes if isinstance(node, Population | IntegerPopulation)
+    }
     for node in nodes:
         if isinstance(node, Injection | IntegerInjection):
             continue
@@ -104,18 +122,24 @@ def _node_shapes(
             stored = node.bits if isinstance(node, IntegerReadout) else bits
             inputs = (_dense(node.source, sizes, stored),)
             yield NodeShape(name=node.name, kind="readout", size=node.size, inputs=inputs, program=program)
+        elif isinstance(node, Join | IntegerJoin):
+            inputs = tuple(_one_to_one(source, host) for source in node.sources)
+            yield NodeShape(name=node.name, kind="join", size=node.size, inputs=inputs, program=program)
         else:
-            yield _summing_shape(node, host, program)
+            yield _attention_shape(node, host, program, spikes)
 
 
-def _summing_shape(
-    node: Join | IntegerJoin | Attention | IntegerAttention, host: set[str], program: NeuronProgram
+def _attention_shape(
+    node: Attention | IntegerAttention, host: set[str], program: NeuronProgram, spikes: Mapping[str, Spikes]
 ) -> NodeShape:
-    inputs = tuple(_one_to_one(source, host) for source in node.sources)
-    if isinstance(node, Join | IntegerJoin):
-        return NodeShape(name=node.name, kind="join", size=node.size, inputs=inputs, program=program)
     return NodeShape(
-        name=node.name, kind="attention", size=node.size, inputs=inputs, program=program, head_dim=node.head_dim
+        name=node.name,
+        kind="attention",
+        size=node.size,
+        inputs=tuple(_one_to_one(source, host) for source in node.sources),
+        program=program,
+        head_dim=node.head_dim,
+        stored_bits=STORED_BITS[spikes[node.key]] + STORED_BITS[spikes[node.value]],
     )
 
 

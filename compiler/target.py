@@ -69,7 +69,7 @@ class Storage:
     membrane_bits: Limit
     neuron_state_bytes_max: Limit
     stored_spike_bits: Limit
-    """Per channel and time step of a stored key or value."""
+    """Per channel and time step of a stored key or value; a ternary one takes twice as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

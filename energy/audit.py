@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from bispik.backends.counts import SYNOPS
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
     IntegerJoin,
+    IntegerNode,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -24,6 +26,8 @@ from bispik.energy.ranges import Range, total
 Place: TypeAlias = Literal["chip", "host"]
 
 NumberType: TypeAlias = Literal["integer", "float"]
+
+SIGNED_SPIKES = "Signed spikes through synapses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class AuditEntry:
     """Joules."""
     number_type: NumberType
     carries_counts: bool
-    """Whether a number other than a spike meets weights or membranes here: the network is not fully binary then."""
+    """Whether a number other than a binary spike meets weights or membranes here: the network is then not fully
+    binary."""
     reason: str
 
 
@@ -51,7 +56,7 @@ class Audit:
 
     @property
     def fully_binary(self) -> bool:
-        """Whether nothing but spikes crosses a synapse."""
+        """Whether nothing but binary spikes crosses a synapse."""
         return not any(entry.carries_counts for entry in self.entries)
 
     @property
@@ -62,7 +67,9 @@ class Audit:
         if self.fully_binary:
             return f"Fully binary: yes, for only spikes cross synapses. {tail}"
         counts = ", ".join(entry.operation.lower() for entry in self.entries if entry.carries_counts)
-        return f"Fully binary: no, because numbers larger than a spike cross synapses ({counts}). {tail}"
+        signed = any(entry.operation == SIGNED_SPIKES for entry in self.entries)
+        numbers = "numbers other than a binary spike" if signed else "numbers larger than a spike"
+        return f"Fully binary: no, because {numbers} cross synapses ({counts}). {tail}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +87,48 @@ class _Kind:
 
 def audit(program: QuantizedProgram, report: EnergyReport) -> Audit:
     """Return the audit of a program, with counts and energies of the run that was accounted for."""
-    kinds = (*_through_synapses(program), *_residual_joins(program), *_neuron_work(program), *_host_work(program))
+    kinds = (
+        *_signed_spikes(program),
+        *_through_synapses(program),
+        *_residual_joins(program),
+        *_neuron_work(program),
+        *_host_work(program),
+    )
     return Audit(entries=tuple(_entry(kind, report) for kind in kinds))
 
 
+def _signed_spikes(program: QuantizedProgram) -> Iterator[_Kind]:
+    """Synops of single ternary spikes; those into joins are among the residual joins, as those of binary spikes are."""
+    ternary = {node.name for node in program.of_kind(IntegerPopulation) if node.neurons.spikes == "ternary"}
+
+    def meets_signs(node: IntegerNode) -> bool:
+        match node:
+            case IntegerPopulation():
+                return not ternary.isdisjoint(node.sources)
+            case IntegerAttention():
+                return node.neurons.spikes == "ternary" or not ternary.isdisjoint(node.sources)
+            case IntegerReadout():
+                return node.on_chip and node.source in ternary
+            case IntegerInjection() | IntegerJoin():
+                return False
+
+    nodes = tuple(node.name for node in program.nodes if meets_signs(node))
+    if nodes:
+        yield _Kind(
+            operation=SIGNED_SPIKES,
+            events=tuple(SYNOPS.values()),
+            nodes=nodes,
+            carries_counts=True,
+            reason="a spike is -1 or 1: its message carries a sign, a graded payload of one bit, and each synapse that "
+            "it meets adds or subtracts its weight",
+        )
+
+
 def _through_synapses(program: QuantizedProgram) -> Iterator[_Kind]:
-    attention = "A·V is a count of spikes, 0 to the number of tokens"
-    residual = "the residual stream is a count of spikes"
+    signed = any(node.neurons.spikes == "ternary" for node in program.of_kind(IntegerPopulation))
+    sign = "signed " if signed else ""
+    attention = f"A·V is a {sign}count of spikes, {'up' if signed else '0'} to the number of tokens"
+    residual = f"the residual stream is a {sign}count of spikes"
     through = "meets each weight as one multiplication, or as that many additions"
     into = "enters one membrane as one number"
     for operation, source, dense, reason in (
@@ -137,7 +179,7 @@ def _neuron_work(program: QuantizedProgram) -> Iterator[_Kind]:
             operation="Keys and values stored",
             events=("kv_bit_written",),
             nodes=tuple(attention.name for attention in attentions),
-            reason="bits, written while the network runs: the synapses that later queries and scores meet",
+            reason="spikes, written while the network runs: the synapses that later queries and scores meet",
         )
 
 

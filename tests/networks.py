@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.graph import Reset
+from bispik.compiler.graph import Reset, Spikes
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -32,6 +32,7 @@ def random_program(
     steps: int = 3,
     neuron_program: NeuronProgram = "bispik",
     reset: Reset = "soft",
+    spikes: Spikes = "binary",
     pre_spike: bool = True,
     mixed_spike: bool = False,
     block_output: bool = False,
@@ -51,6 +52,7 @@ def random_program(
         return IntegerNeurons(
             program=neuron_program,
             reset=reset,
+            spikes=spikes,
             decay=int(random.integers(0, 4096)),
             threshold=threshold,
             subtract=(threshold + 1) if soft else np.zeros(count, np.int32),

@@ -2,10 +2,10 @@
 
 Time steps here are logical ones, behind the removal of the fabric's skew. Definitions:
 
-- **synop**: one spike reaching one stored synapse. Stored synapses count whatever their value: a spike into a
-  dense matrix meets one per row, zero weights included; a query spike meets the stored key bit of its channel
-  for every token so far (position + 1 of them, ones and zeros); a score spike meets the head_dim value bits of
-  its token.
+- **synop**: one spike, of either sign, reaching one stored synapse. Stored synapses count whatever their value: a
+  spike into a dense matrix meets one per row, zero weights included; a query spike meets the stored key of its
+  channel for every token so far (position + 1 of them, ones and zeros); a score spike meets the head_dim values
+  of its token.
 - **graded synop**: a synop whose message carried a count instead of a spike (from a join or an attention). It
   is one event for any count, though a multiplication or a repeated addition of its weight: the audit lists
   these. They are among the synops of their format as well.
@@ -13,7 +13,7 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
   current reached it in that step, else ``update_inactive``. An attention has one neuron per head and stored
   token of the *window* and one per output channel, and all of them pay in every step: on a clocked neurocore
   they do, in use or not.
-- **spike**: a binary spike that a neuron generated, the score neurons' included. **graded output**: a count
+- **spike**: a spike that a neuron generated, of either sign, the score neurons' included. **graded output**: a count
   other than 0 that a join or an attention generated.
 - **message**: one per spike or graded output and destination neurocore. A score spike is one message to its own
   neurocore: the values lie there. An attention whose stored tokens are spread over neurocores sends partial
@@ -21,8 +21,8 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
 - **hop x, y**: links between routers of one chip that a message passes, east-west and north-south; **chip
   crossing**: a link from chip to chip; **local message**: one that stays at its router; **inter-chip message**:
   one that leaves its chip.
-- **K/V bits written**: a key and a value bit per channel and step. **K/V bits read**: those that attention's
-  synops meet.
+- **K/V bits written**: a key and a value bit per channel and step, and another for the sign of each where they are
+  ternary. **K/V bits read**: those that attention's synops meet.
 - **host operation**: see `bispik.backends.counts.host`.
 
 Zero spikes cost no synops and no messages. Counts are exact and additive over tokens; moving neurocores changes hops,

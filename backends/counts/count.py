@@ -9,7 +9,7 @@ from bispik.backends.counts.events import EVENTS, EventCounts, IntArray
 from bispik.backends.counts.host import host_operations
 from bispik.backends.counts.load import step_load
 from bispik.backends.counts.slices import count_attention, count_sums, neurons_of, outputs_sent
-from bispik.backends.counts.tally import BoolArray, Chunk, Tally
+from bispik.backends.counts.tally import Chunk, SpikeArray, Tally
 from bispik.backends.counts.traffic import COSTS, traffic
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention, IntegerPopulation, IntegerReadout
@@ -39,7 +39,7 @@ class EventCounter:
         self.skew = [mapped.skew[part.node] for part in self.parts]
         self.traffic = traffic(mapped, placed)
         self.spread = {a.name: a.value for a in self.program.of_kind(IntegerAttention) if self._is_spread(a.name)}
-        self.values: dict[str, BoolArray] = {}
+        self.values: dict[str, SpikeArray] = {}
 
     def count(self, activity: Activity) -> EventCounts:
         """Return the events of the sequence's next tokens.
@@ -91,7 +91,7 @@ class EventCounter:
 
     def _remember_values(self, chunk: Chunk) -> None:
         for attention, source in self.spread.items():
-            new = chunk.activity.outputs[source] != 0
+            new = chunk.activity.outputs[source].astype(np.int8)
             earlier = self.values[attention] if attention in self.values else new[:0]
             if len(earlier) != chunk.activity.first_position:
                 raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bispik.backends.counts.events import Format, IntArray
-from bispik.backends.counts.tally import BoolArray, Chunk, Tally
+from bispik.backends.counts.tally import BoolArray, Chunk, SpikeArray, Tally
 from bispik.compiler.mapping import InputRange, Slice
 from bispik.compiler.program import IntegerAttention, IntegerNode, IntegerPopulation, IntegerReadout
 
@@ -60,11 +60,12 @@ def count_attention(chunk: Chunk, tally: Tally, index: int, part: Slice, node: I
     for event in ("spike", "message", "message_local"):  # a score spike's only destination is its own neurocore
         tally.add(index, event, spikes.sum(axis=2))
     written = (part.first_token <= chunk.positions) & (chunk.positions < part.last_token)
-    tally.add(index, "kv_bit_written", written * (2 * rows * chunk.shape[1]))
-    tally.add(index, "kv_bit_read", score_synops + value_synops)
+    key_bits, value_bits = (chunk.stored_bits(source) for source in (node.key, node.value))
+    tally.add(index, "kv_bit_written", written * ((key_bits + value_bits) * rows * chunk.shape[1]))
+    tally.add(index, "kv_bit_read", score_synops * key_bits + value_synops * value_bits)
 
 
-def outputs_sent(chunk: Chunk, part: Slice, node: IntegerNode, values: BoolArray | None) -> BoolArray:
+def outputs_sent(chunk: Chunk, part: Slice, node: IntegerNode, values: SpikeArray | None) -> BoolArray:
     """Return which outputs a slice sent, (n, T, rows).
 
     ``values`` (stored tokens, T, channels) holds the value spikes of the sequence so far if the node's stored
@@ -77,7 +78,7 @@ def outputs_sent(chunk: Chunk, part: Slice, node: IntegerNode, values: BoolArray
     stored = values[part.first_token : part.last_token, :, part.start : part.stop]
     by_head = stored.reshape(*stored.shape[:2], len(heads), node.head_dim).astype(np.float32)
     counts = np.einsum("nthj,jthd->nthd", scores.astype(np.float32), by_head, optimize=True)
-    sent: BoolArray = counts.reshape(*chunk.shape, -1) > 0
+    sent: BoolArray = counts.reshape(*chunk.shape, -1) != 0
     return sent
 
 

@@ -7,9 +7,12 @@ import numpy.typing as npt
 
 from bispik.backends.activity import Activity
 from bispik.backends.counts.events import EVENTS, GRADED, SYNOPS, Event, Format, IntArray
+from bispik.compiler.graph import Spikes
 from bispik.compiler.program import IntegerPopulation, QuantizedProgram
+from bispik.compiler.shapes import STORED_BITS
 
 BoolArray = npt.NDArray[np.bool_]
+SpikeArray = npt.NDArray[np.int8]
 
 
 class Chunk:
@@ -19,12 +22,16 @@ class Chunk:
         self.activity = activity
         self.shape = (len(activity.token_ids), program.steps_per_token)
         self.positions: IntArray = activity.first_position + np.arange(len(activity.token_ids), dtype=np.int64)
-        self._populations = {population.name for population in program.of_kind(IntegerPopulation)}
+        self._spikes: dict[str, Spikes] = {p.name: p.neurons.spikes for p in program.of_kind(IntegerPopulation)}
         self._arrivals: dict[tuple[str, int, int], IntArray] = {}
 
     def sends_counts(self, source: str) -> bool:
         """Say whether a node's outputs are counts instead of spikes."""
-        return source not in self._populations
+        return source not in self._spikes
+
+    def stored_bits(self, source: str) -> int:
+        """Return the bits of one stored spike of a population."""
+        return STORED_BITS[self._spikes[source]]
 
     def events(self, source: str, start: int, stop: int) -> BoolArray:
         """Return which outputs [start, stop) of a node were sent, (n, T, stop - start)."""

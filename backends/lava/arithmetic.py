@@ -28,7 +28,7 @@ class Dynamics:
         constants = (neurons.threshold, neurons.subtract, neurons.bias)
         shape = (-1, 1) if per_row else (-1,)
         self.threshold, self.subtract, self.bias = (c.astype(np.int64).reshape(shape) for c in constants)
-        self.decay, self.hard = neurons.decay, neurons.reset == "hard"
+        self.decay, self.hard, self.ternary = neurons.decay, neurons.reset == "hard", neurons.spikes == "ternary"
 
     def advance(self, v: npt.NDArray[np.int32], s: npt.NDArray[np.int8], current: IntArray) -> int:
         """Advance membranes ``v`` and spikes ``s`` in place; return how many membranes saturated."""
@@ -37,7 +37,9 @@ class Dynamics:
             membrane -= self.subtract * s
         clipped = saturated(membrane)
         s[...] = clipped > self.threshold
-        v[...] = clipped * (1 - s) if self.hard else clipped
+        if self.ternary:
+            s -= clipped < -self.threshold
+        v[...] = np.where(s != 0, 0, clipped) if self.hard else clipped
         return int(np.count_nonzero(clipped != membrane))
 
 

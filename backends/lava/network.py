@@ -16,6 +16,7 @@ from bispik.backends.lava.processes.population.process import Population
 from bispik.backends.lava.processes.readout.process import Readout
 from bispik.backends.lava.tape import Tape
 from bispik.backends.lava.vendor import InPort, LIFReset, Loihi2SimCfg
+from bispik.compiler.bounds import OutputRange, output_ranges
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -75,7 +76,9 @@ class _Builder:
         self.program, self.tape = program, tape
         self.skew = skews(program)
         self.sizes = {node.name: node.size for node in program.nodes}
-        self.largest = {node.name: _largest_output(program, node) for node in program.nodes}
+        ranges = output_ranges(program.nodes, program.window)
+        injection = program.injection
+        self.outputs = {injection.name: _injected_range(injection), **ranges}
 
     def process(self, node: IntegerNode) -> NodeProcess:
         if len(node.sources) > MAX_INPUTS:
@@ -88,9 +91,9 @@ class _Builder:
                 return Injection(size=node.size, tape=tape, name=node.name)
             case IntegerPopulation():
                 sizes = [self.sizes[source] for source in node.sources]
-                largest = [self.largest[source] for source in node.sources]
+                outputs = [self.outputs[source] for source in node.sources]
                 return Population(
-                    node=node, sizes=sizes, largest=largest, hops=hops, clock=clock, tape=tape, name=node.name
+                    node=node, sizes=sizes, outputs=outputs, hops=hops, clock=clock, tape=tape, name=node.name
                 )
             case IntegerJoin():
                 return Join(size=node.size, hops=hops, clock=clock, tape=tape, name=node.name)
@@ -114,16 +117,9 @@ def _input_ports(process: NodeProcess) -> list[InPort]:
             return [process.s_in]
 
 
-def _largest_output(program: QuantizedProgram, node: IntegerNode) -> int:
-    """Return the largest magnitude that a node can send."""
-    match node:
-        case IntegerInjection():
-            tables = int(np.abs(node.token_table.astype(np.int64)).max())
-            tables += int(np.abs(node.position_table.astype(np.int64)).max())
-            return tables * max(abs(gain) for gain in node.step_gain)
-        case IntegerJoin():
-            return node.maximum
-        case IntegerAttention():
-            return program.window
-        case _:
-            return 1
+def _injected_range(injection: IntegerInjection) -> OutputRange:
+    """Return what the host can inject, whatever its sign."""
+    tables = int(np.abs(injection.token_table.astype(np.int64)).max())
+    tables += int(np.abs(injection.position_table.astype(np.int64)).max())
+    reach = tables * max(abs(gain) for gain in injection.step_gain)
+    return OutputRange(-reach, reach)

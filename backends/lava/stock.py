@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.bounds import OutputRange
 from bispik.compiler.fixed_point import STOCK_BIAS_MAX, STOCK_EXPONENT, STOCK_THRESHOLD_MAX
 from bispik.compiler.program import IntegerNeurons, IntegerProjection
 from bispik.models.errors import BispikError
@@ -42,6 +43,8 @@ def stock_neurons(name: str, neurons: IntegerNeurons) -> StockNeurons:
     Raises:
         BispikError: if they do not fit.
     """
+    if neurons.spikes != "binary":
+        raise BispikError(f"{name}: Lava's LIFReset only spikes 0 or 1; use the bispik neuron program")
     threshold, rest = divmod(int(neurons.threshold[0]), 1 << STOCK_EXPONENT)
     if neurons.reset != "hard":
         raise BispikError(
@@ -85,10 +88,12 @@ class DenseSynapses:
     weight_exp: int
     """shift - 1."""
     num_message_bits: int
-    """0 for inputs that spike; else the bits of a graded input."""
+    """0 for inputs that spike 0 or 1; else the bits of a graded or signed input."""
 
 
-def dense_synapses(name: str, projection: IntegerProjection, shift: int, inputs: int, largest: int) -> DenseSynapses:
+def dense_synapses(
+    name: str, projection: IntegerProjection, shift: int, inputs: int, outputs: OutputRange
+) -> DenseSynapses:
     """Write a projection for Lava's ``Dense``.
 
     Args:
@@ -96,7 +101,7 @@ def dense_synapses(name: str, projection: IntegerProjection, shift: int, inputs:
         projection: the synapses.
         shift: what the exponent leaves after the neurons' own shift.
         inputs: size of the source.
-        largest: largest output of the source.
+        outputs: what the source can send.
 
     Raises:
         BispikError: if the shift is negative or a sum could leave 32 bits.
@@ -110,12 +115,13 @@ def dense_synapses(name: str, projection: IntegerProjection, shift: int, inputs:
             f"{name}: exponent {projection.exponent} from {projection.source} is below "
             f"the {projection.exponent - shift} that Lava's neurons shift by"
         )
-    reach = int(np.abs(doubled).sum(axis=1, dtype=np.int64).max()) * largest << shift
+    reach = int(np.abs(doubled).sum(axis=1, dtype=np.int64).max()) * outputs.magnitude << shift
     if reach >= 1 << (ACTIVATION_BITS - 1):
         raise BispikError(
             f"{name}: currents from {projection.source} could reach {reach:,} of {(1 << (ACTIVATION_BITS - 1)) - 1:,} "
             f"({ACTIVATION_BITS} bits in Lava's Dense)"
         )
-    return DenseSynapses(
-        weights=doubled, weight_exp=shift - 1, num_message_bits=0 if largest == 1 else largest.bit_length()
-    )
+    # A spike of -1 is a graded message of one bit and a sign; Lava takes 0 bits as a spike of 1, whatever arrives.
+    binary = outputs == OutputRange(0, 1)
+    bits = 0 if binary else outputs.magnitude.bit_length() + outputs.signed
+    return DenseSynapses(weights=doubled, weight_exp=shift - 1, num_message_bits=bits)

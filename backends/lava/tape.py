@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity
+from bispik.backends.activity import Activity, require_recordable
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -68,6 +68,7 @@ class Tape:
     """The tapes of all nodes of a program, for runs of up to ``window`` tokens."""
 
     def __init__(self, program: QuantizedProgram, probes: Sequence[str]) -> None:
+        require_recordable(program)
         self.program = program
         self._run: IntArray = shared_array((3,), np.int64)
         self.nodes = {node.name: self._node_tape(node, node.name in probes) for node in program.nodes}
@@ -114,9 +115,9 @@ class Tape:
             rows["accumulators"] = shared_array((window, node.size), np.int64)
             steps_per_row = steps
         else:
-            rows["outputs"] = shared_array((window * steps, node.size), np.uint16)
+            rows["outputs"] = shared_array((window * steps, node.size), np.int16)
         if isinstance(node, IntegerAttention):
-            rows["score_spikes"] = shared_array((window * steps, node.heads, window), np.uint8)
+            rows["score_spikes"] = shared_array((window * steps, node.heads, window), np.int8)
         if probed:
             rows["membranes"] = shared_array((window * steps, node.size), np.int32)
         saturations = shared_array((1,), np.int64)

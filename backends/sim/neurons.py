@@ -18,7 +18,7 @@ class NeuronRun:
     """What neurons did over the steps of their tokens."""
 
     spikes: npt.NDArray[np.float32]
-    """Shape of the currents; 0 or 1."""
+    """Shape of the currents; 0 or 1, or -1, 0 or 1."""
     membranes: Array | None
     """Stored membrane behind each step, if asked for."""
     saturations: int
@@ -57,6 +57,10 @@ def run_neurons(
             np.clip(membrane, -MEMBRANE_MAX, MEMBRANE_MAX, out=membrane)
         fired = membrane > threshold
         spikes[step] = fired
+        if neurons.spikes == "ternary":
+            below = membrane < -threshold
+            spikes[step] -= below
+            fired |= below
         if neurons.reset == "hard":
             membrane[fired] = 0.0
         if membranes is not None:

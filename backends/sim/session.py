@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity, checked_tokens
+from bispik.backends.activity import Activity, checked_tokens, require_recordable
 from bispik.backends.sim.neurons import run_neurons
+from bispik.compiler.bounds import output_ranges
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -35,6 +36,7 @@ class SimSession:
     execution_mode = "sim: vectorised NumPy, bit-exact with the reference"
 
     def __init__(self, program: QuantizedProgram, probes: Sequence[str] = ()) -> None:
+        require_recordable(program)
         self.program = program
         self.probes = frozenset(probes)
         self.position = 0
@@ -63,7 +65,7 @@ class _Run:
     def __init__(self, session: SimSession, ids: npt.NDArray[np.int64]) -> None:
         self.session, self.ids = session, ids
         self.outputs: dict[str, Array] = {}
-        self.score_spikes: dict[str, npt.NDArray[np.uint8]] = {}
+        self.score_spikes: dict[str, npt.NDArray[np.int8]] = {}
         self.membranes: dict[str, npt.NDArray[np.int32]] = {}
         self.saturations: dict[str, int] = {}
         self.accumulators = np.zeros((len(ids), session.program.readout.size), np.int64)
@@ -117,7 +119,7 @@ class _Run:
         spikes = np.where(_causal(first, count), run.spikes, np.float32(0))
         steps = len(spikes)
         self.outputs[node.name] = (spikes @ values).swapaxes(1, 2).reshape(steps, count, node.size)
-        self.score_spikes[node.name] = spikes.astype(np.uint8).transpose(2, 0, 1, 3)
+        self.score_spikes[node.name] = spikes.astype(np.int8).transpose(2, 0, 1, 3)
         self.saturations[node.name] = run.saturations
 
     def activity(self) -> Activity:
@@ -127,7 +129,7 @@ class _Run:
         return Activity(
             first_position=self.session.position - len(self.ids),
             token_ids=self.ids,
-            outputs={name: output.swapaxes(0, 1).astype(np.uint16) for name, output in kept.items()},
+            outputs={name: output.swapaxes(0, 1).astype(np.int16) for name, output in kept.items()},
             score_spikes=self.score_spikes,
             accumulators=self.accumulators,
             membranes=self.membranes,
@@ -153,15 +155,14 @@ def _causal(first: int, count: int) -> npt.NDArray[np.bool_]:
 
 def _matrices(program: QuantizedProgram) -> dict[tuple[str, int], Array]:
     """Dense weights, inputs first, in the narrowest floating type that is exact for them; by node and input index."""
-    maxima = {j.name: j.maximum for j in program.of_kind(IntegerJoin)}
-    maxima |= {a.name: program.window for a in program.of_kind(IntegerAttention)}
+    ranges = output_ranges(program.nodes, program.window)
     matrices: dict[tuple[str, int], Array] = {}
     for population in program.of_kind(IntegerPopulation):
         for index, projection in enumerate(population.inputs):
             if projection.weight is not None and projection.weight.ndim == 2:
-                matrices[population.name, index] = _exact(projection.weight, maxima.get(projection.source, 1))
+                matrices[population.name, index] = _exact(projection.weight, ranges[projection.source].magnitude)
     readout = program.readout
-    matrices[readout.name, 0] = _exact(readout.weight, maxima.get(readout.source, 1) * program.steps_per_token)
+    matrices[readout.name, 0] = _exact(readout.weight, ranges[readout.source].magnitude * program.steps_per_token)
     return matrices
 
 

@@ -79,6 +79,7 @@ def _facts(run: TrainingRun, checkpoint: Checkpoint) -> str:
     parameters = sum(parameter.numel() for parameter in checkpoint.network().parameters())
     size = run.checkpoint.stat().st_size
     reset = "soft (subtract the threshold)" if config.reset == "subtract" else "hard (to 0)"
+    ternary = f", ternary spikes of {config.spike_amplitude:g}" if config.spikes == "ternary" else ""
     return _table(
         ("", ""),
         [
@@ -88,7 +89,7 @@ def _facts(run: TrainingRun, checkpoint: Checkpoint) -> str:
             ("Shape", f"{shape}, {config.intermediate_size} channels in the feed-forward part"),
             ("Vocabulary and context", f"{config.vocab_size:,} and {config.max_positions} tokens"),
             ("Time steps per token", str(config.steps_per_token)),
-            ("Neurons", f"decay {config.decay:g}, threshold {config.threshold:g}, {reset}"),
+            ("Neurons", f"decay {config.decay:g}, threshold {config.threshold:g}, {reset}{ternary}"),
         ],
     )
 

@@ -13,8 +13,13 @@ from bispik.models.records import record
 
 Reset = Literal["subtract", "zero"]
 
+Spikes = Literal["binary", "ternary"]
+
 LARGEST_SIZE = 1 << 24
 """Upper bound on every size, far above any network, so that products of sizes stay within 64 bits."""
+
+AMPLITUDES = (1e-3, 1e3)
+"""Range of a ternary spike's size, far wider than any that trains, so that its square divides and multiplies safely."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,10 @@ class BiSpikCLMConfig:
     threshold: float = 0.7
     decay: float = 0.9
     reset: Reset = "subtract"
+    spikes: Spikes = "binary"
+    """``ternary`` neurons also spike below the negative threshold (TriSpikCLM): every spike is -a, 0 or a."""
+    spike_amplitude: float = 1.0
+    """a, the size of a ternary spike, 0.001 to 1000; a binary spike is 1."""
 
     embedding_spike: bool = True
     """Spiking neurons on the embedding current; without, the real current enters the first block."""
@@ -78,6 +87,17 @@ class BiSpikCLMConfig:
         for name in ("threshold", "input_scale"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise BispikError(f"configuration: {name} is {getattr(self, name)}; it must be positive and finite")
+        smallest, largest = AMPLITUDES
+        if not smallest <= self.spike_amplitude <= largest:
+            raise BispikError(
+                f"configuration: spike_amplitude is {self.spike_amplitude}; "
+                f"it must be positive, from {smallest:g} to {largest:g}"
+            )
+        if self.spikes == "binary" and self.spike_amplitude != 1.0:
+            raise BispikError(
+                f"configuration: spike_amplitude is {self.spike_amplitude} for binary spikes, which are 0 or 1; "
+                'leave it out, or choose spikes = "ternary"'
+            )
 
     @property
     def head_dim(self) -> int:

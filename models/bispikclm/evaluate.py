@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 
@@ -29,11 +30,14 @@ class Evaluation:
         return sum(self.firing_rates.values()) / max(1, len(self.firing_rates))
 
 
-def count_spikes(output: Tensor) -> tuple[Tensor, int]:
-    """Return how many spikes a population's output holds, and how many there could be.
+def count_spikes(output: Tensor, config: BiSpikCLMConfig) -> tuple[Tensor, int]:
+    """Return how many spikes of either sign a population's output holds, and how many there could be.
 
+    The number has a gradient: that of the outputs, and of the magnitudes of ternary ones, where silence has none.
     Attention scores are (time steps, batch, heads, queries, keys); only pairs that the causal mask lets through exist.
     """
+    if config.spikes == "ternary":
+        output = output.abs() / config.spike_amplitude
     spikes = output.sum(dtype=torch.float32)
     if output.dim() < 5:
         return spikes, output.numel()
@@ -62,13 +66,13 @@ def hooked_spikes(model: nn.Module, receive: Callable[[str, Tensor], None]) -> G
 
 
 @contextmanager
-def recorded_rates(model: nn.Module) -> Generator[dict[str, float]]:
-    """Inside the block, sum spikes of every population; on leaving, the dict holds mean firing rates."""
+def recorded_rates(model: BiSpikCLM) -> Generator[dict[str, float]]:
+    """Inside the block, count spikes of every population; on leaving, the dict holds mean firing rates."""
     spikes: dict[str, float] = {}
     places: dict[str, int] = {}
 
     def add(name: str, output: Tensor) -> None:
-        fired, possible = count_spikes(output.detach())
+        fired, possible = count_spikes(output.detach(), model.config)
         spikes[name] = spikes.get(name, 0.0) + float(fired)
         places[name] = places.get(name, 0) + possible
 

@@ -14,6 +14,9 @@ from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 _BIAS_BOUND = 20.0
 """Biases are sought within this many standard deviations of the current."""
 
+_LOG_GAIN_BOUND = 8.0
+"""Logarithms of gains are sought within this of 0."""
+
 _HALVINGS = 24
 
 
@@ -21,25 +24,29 @@ _HALVINGS = 24
 def set_initial_rates(model: BiSpikCLM, token_ids: Tensor, rate: float, score_rate: float) -> None:
     """Choose each population's bias, in forward order, so that it fires at a given rate on a batch.
 
+    A ternary population fires least without a bias, and more for one of either sign: there the bias stays 0 and the
+    gain is chosen. A rate that no bias or gain gives is come near to: scores are whole numbers, and cross in jumps.
     Without this a network without norms starts silent and gives no gradient. Acts on populations behind a
     normalisation (``current_norm = "batch"``), whose running statistics become those of the batch.
 
     Args:
-        model: the network; biases and running statistics are changed in place.
+        model: the network; biases or gains, and running statistics, are changed in place.
         token_ids: (batch, tokens).
         rate: spikes per neuron and time step.
         score_rate: the same for attention scores, over pairs that the causal mask lets through.
     """
 
     def hook(module: SpikingNeurons, inputs: tuple[Tensor, ...]) -> None:
-        low, high = -_BIAS_BOUND, _BIAS_BOUND
+        sought, bound = (module.log_gain, _LOG_GAIN_BOUND) if ternary else (module.bias, _BIAS_BOUND)
+        low, high = -bound, bound
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            module.bias.fill_(middle)
-            spikes, places = count_spikes(module.forward(*inputs))
+            sought.fill_(middle)
+            spikes, places = count_spikes(module.forward(*inputs), model.config)
             wanted = score_rate if module.heads else rate
             low, high = (middle, high) if float(spikes) / places < wanted else (low, middle)
 
+    ternary = model.config.spikes == "ternary"
     populations = [m for m in model.modules() if isinstance(m, SpikingNeurons) and (m.channels or m.heads)]
     was_training = model.training
     handles = [population.register_forward_pre_hook(hook) for population in populations]

@@ -5,8 +5,9 @@
     block:     r <- r + SFSA(SN(r));   r <- r + SFFN(SN(r))        r counts spikes: 0, 1, 2, ...
     logits_i = W_head LayerNorm(mean over t of r_i(t))             W_head is tied to token_embedding
 
-SN is a layer of binary LIF neurons (`lif.lif`) that start at rest for every token: nothing but the keys
+SN is a layer of LIF neurons (`lif.lif`) that start at rest for every token: nothing but the keys
 and values of earlier tokens reaches a later one. Tensors are (time steps, batch, tokens, channels).
+With ternary spikes every SN gives -a, 0 or a instead of 0 or 1, the attention map too.
 """
 
 from __future__ import annotations
@@ -81,7 +82,14 @@ class SpikingNeurons(nn.Module):
             shape = (-1, 1, 1) if self.heads else (-1,)
             current = current * gain.view(shape) + bias.view(shape)
         config = self.config
-        spikes = lif(current, config.decay, config.threshold, subtract=config.reset == "subtract")
+        spikes = lif(
+            current,
+            config.decay,
+            config.threshold,
+            subtract=config.reset == "subtract",
+            ternary=config.spikes == "ternary",
+            amplitude=config.spike_amplitude,
+        )
         return spikes if mask is None else spikes * mask
 
 
@@ -126,7 +134,7 @@ class LayerCache:
 
 
 class SpikingAttention(nn.Module):
-    """SFSA: A = SN(Q K^T) masked, out = SN(W_o (A V)); every factor is binary."""
+    """SFSA: A = SN(Q K^T) masked, out = SN(W_o (A V)); every factor is a spike."""
 
     def __init__(self, config: BiSpikCLMConfig) -> None:
         super().__init__()

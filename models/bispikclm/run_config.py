@@ -180,6 +180,8 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         _check(self, "must be between 0 and 2**63 - 1", lambda v: 0 <= v < 1 << 63, "seed")
+        if self.qat and self.model.spikes == "ternary":
+            raise BispikError('[qat] knows binary spikes only, and [model] says spikes = "ternary"; remove [qat]')
 
 
 _TABLES: Mapping[str, tuple[type[Any], bool]] = {

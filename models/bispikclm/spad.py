@@ -11,7 +11,8 @@ With the weights of `run_config.Losses`, and m(x) the mean over the T time steps
     rate = max(0, mean firing rate / target - 1)              ours; the mean of all populations, each counted once
 
 ``rate(x)`` codes a value as a firing rate: it is held as a constant current for T steps of the student's own LIF
-neuron, whose mean output it is. SAA and SFA are means over the layers, SAA over the pairs that the causal mask passes.
+neuron, whose mean output it is; if its spikes are ternary, of either sign and at most their amplitude. SAA and SFA are
+means over the layers, SAA over the pairs that the causal mask passes.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Distillation(nn.Module):
         rates: dict[str, Tensor] = {}
 
         def receive(name: str, spikes: Tensor) -> None:
-            fired, possible = count_spikes(spikes)
+            fired, possible = count_spikes(spikes, self.student.config)
             rates[name] = fired / possible
 
         with hooked_spikes(self.student, receive):

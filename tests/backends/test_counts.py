@@ -41,6 +41,8 @@ forms = st.fixed_dictionaries(
         "mixed_spike": st.booleans(),
         "block_output": st.booleans(),
         "readout_on_chip": st.booleans(),
+        "spikes": st.sampled_from(["binary", "ternary"]),
+        "reset": st.sampled_from(["soft", "hard"]),
     }
 )
 seeds = st.integers(0, 1000)
@@ -259,9 +261,10 @@ class Oracle:
                     touched.add((-1, channel))
                     if channel % node.head_dim == 0:
                         self.counts.update(["spike", "message", "message_local"])
+        bits = 2 if node.neurons.spikes == "ternary" else 1
         if part.first_token <= position < part.last_token:
-            self.counts["kv_bit_written"] += 2 * (part.stop - part.start)
-        self.counts["kv_bit_read"] = self.counts["synop_score"] + self.counts["synop_value"]
+            self.counts["kv_bit_written"] += 2 * bits * (part.stop - part.start)
+        self.counts["kv_bit_read"] = bits * (self.counts["synop_score"] + self.counts["synop_value"])
         rows = part.stop - part.start
         self.update(rows + rows // node.head_dim * (part.last_token - part.first_token), len(touched))
 
@@ -286,7 +289,8 @@ class Oracle:
         stored = range(part.first_token, min(part.last_token, len(self.activity.token_ids)))
         head = channel // node.head_dim
         scores = self.activity.score_spikes[node.name][token, step, head]
-        return any(scores[j] and self.activity.outputs[node.value][j, step, channel] for j in stored)
+        values = self.activity.outputs[node.value]
+        return sum(int(scores[j]) * int(values[j, step, channel]) for j in stored) != 0
 
     def readers(self, source: str, channel: int) -> list[int]:
         return [

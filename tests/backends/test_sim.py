@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.activity import Activity
-from bispik.backends.reference import ReferenceSession
+from bispik.backends.reference import NeuronState, ReferenceSession
 from bispik.backends.sim import SimSession
-from bispik.compiler.program import IntegerPopulation, QuantizedProgram
+from bispik.compiler.graph import Reset, Spikes
+from bispik.compiler.program import IntegerNeurons, IntegerPopulation, QuantizedProgram
+from bispik.models.errors import BispikError
 from tests.networks import random_program, random_tokens
 
 forms = st.fixed_dictionaries(
@@ -22,6 +27,7 @@ forms = st.fixed_dictionaries(
         "window": st.integers(2, 9),
         "neuron_program": st.sampled_from(["bispik", "stock"]),
         "soft": st.booleans(),
+        "ternary": st.booleans(),
         "pre_spike": st.booleans(),
         "mixed_spike": st.booleans(),
         "block_output": st.booleans(),
@@ -43,8 +49,10 @@ def assert_same(one: Activity, other: Activity) -> None:
 
 def program_of(form: dict[str, object], seed: int) -> QuantizedProgram:
     arguments = dict(form)
-    soft = arguments.pop("soft") and arguments["neuron_program"] == "bispik"
-    return random_program(seed, reset="soft" if soft else "hard", **arguments)  # type: ignore[arg-type]
+    ours = arguments["neuron_program"] == "bispik"
+    reset: Reset = "soft" if arguments.pop("soft") and ours else "hard"
+    spikes: Spikes = "ternary" if arguments.pop("ternary") and ours else "binary"
+    return random_program(seed, reset=reset, spikes=spikes, **arguments)  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,3 +67,42 @@ def test_sim_equals_reference_for_any_program_and_any_split_of_the_tokens(
     for part in (tokens[:split], tokens[split:]):
         if len(part):
             assert_same(reference.feed(part), sim.feed(part))
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("steps", range(2, 9))
+def test_ternary_spikes_of_either_sign_reach_everything(reset: Reset, steps: int) -> None:
+    program = random_program(3, spikes="ternary", reset=reset, steps=steps)
+    tokens = random_tokens(program, 3)
+    reference = ReferenceSession(program).feed(tokens)
+    assert_same(reference, SimSession(program).feed(tokens))
+    for name, output in reference.outputs.items():
+        assert output.min() < 0 < output.max(), name
+    for name, scores in reference.score_spikes.items():
+        assert set(np.unique(scores)) == {-1, 0, 1}, name
+
+
+def test_ternary_neurons_follow_their_equations() -> None:
+    """One neuron, step by step: threshold 9, decay 1/2, currents in units of 1."""
+    soft = neurons_of("soft").step
+    assert [int(soft(np.array([i]))[0][0]) for i in (9, 1, -25, 0, 4)] == [0, 0, -1, 0, 0]
+    hard = neurons_of("hard")
+    assert [int(hard.step(np.array([i]))[0][0]) for i in (-10, -9, -6, 10)] == [-1, 0, -1, 1]
+    assert int(hard.membrane[0]) == 0
+
+
+def neurons_of(reset: Reset) -> NeuronState:
+    one = np.ones(1, np.int32)
+    subtract = 10 * one if reset == "soft" else 0 * one
+    constants = IntegerNeurons(
+        program="bispik", reset=reset, spikes="ternary", decay=2048, threshold=9 * one, subtract=subtract, bias=0 * one
+    )
+    threshold, subtract64, bias = (a.astype(np.int64) for a in (9 * one, subtract, 0 * one))
+    return NeuronState(constants, threshold, subtract64, bias)
+
+
+@pytest.mark.parametrize("session", [ReferenceSession, SimSession])
+def test_counts_that_a_run_could_not_hold_are_refused(session: type[ReferenceSession] | type[SimSession]) -> None:
+    program = random_program(1, window=8)
+    with pytest.raises(BispikError, match=r"attention: outputs could reach 32,768; .* a --window of at most 32,767"):
+        session(replace(program, window=1 << 15))

@@ -49,3 +49,26 @@ def compiled_stock(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     save_checkpoint(checkpoint, model_folder / "hard.safetensors")
     assert compile_main([str(model_folder / "hard.safetensors"), "--neurons", "stock", "-o", str(out), "--json"]) == 0
     return out
+
+
+@pytest.fixture(scope="session", params=["subtract", "zero"])
+def compiled_ternary(
+    request: pytest.FixtureRequest, model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The output folder of a network with ternary spikes, soft or hard resets, and another length of tokens each."""
+    out = tmp_path_factory.mktemp("ternary")
+    checkpoint = random_checkpoint(
+        9,
+        vocab_size=VOCABULARY,
+        current_norm="batch",
+        max_positions=16,
+        num_layers=1,
+        spikes="ternary",
+        spike_amplitude=0.8,
+        reset=request.param,
+        steps_per_token=2 if request.param == "zero" else 5,
+    )
+    source = model_folder / f"ternary_{request.param}.pt"
+    save_checkpoint(checkpoint, source)
+    assert compile_main([str(source), "--target", "loihi2", "-o", str(out), "--json"]) == 0
+    return out

@@ -64,6 +64,26 @@ def test_the_exported_nir_compiles_to_the_same_program(
     assert (tmp_path / "program.bspk").read_bytes() == (compiled / "program.bspk").read_bytes()
 
 
+def test_the_exported_nir_of_a_ternary_network_compiles_to_the_same_program(
+    model_folder: Path, compiled_ternary: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    texts = ["--calib", str(model_folder / "calibration.txt"), "--held-out", str(model_folder / "heldout.txt")]
+    values = compile_json(capsys, compiled_ternary / "model.nir", *texts, "-o", tmp_path, "--dump-after", "quantize")
+    assert (tmp_path / "program.bspk").read_bytes() == (compiled_ternary / "program.bspk").read_bytes()
+    assert values["quantization"]["spike_agreement"] > 0.8
+    assert "ternary spikes" in (tmp_path / "quantize.txt").read_text()
+
+
+def test_lavas_own_neurons_have_no_ternary_spikes(
+    model_folder: Path, compiled_ternary: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    capsys.readouterr()  # what the fixture printed
+    texts = ["--calib", str(model_folder / "calibration.txt"), "--held-out", str(model_folder / "heldout.txt")]
+    arguments = [str(compiled_ternary / "model.nir"), "-o", str(tmp_path / "out"), "--neurons", "stock", *texts]
+    assert_refused(capsys, "only spikes 0 or 1.*use --neurons bispik", arguments)
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_it_runs_the_program_on_a_prompt(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
     run = ["--run", "reference", "--prompt", "And it came to", "--max-new-tokens", "3"]
     values = compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path, *run)

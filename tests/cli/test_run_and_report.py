@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bispik.backends.trace import load_trace
 from bispik.cli.report import main as report_main
 from bispik.cli.run import main as run_main
 
@@ -19,7 +21,24 @@ PROMPT = ["--prompt", "And it came to"]
 def test_backends_give_the_same_tokens_spikes_and_counts(
     fixture: str, request: pytest.FixtureRequest, capsys: Capture
 ) -> None:
-    program = request.getfixturevalue(fixture) / "program.bspk"
+    assert_backends_agree(request.getfixturevalue(fixture) / "program.bspk", capsys)
+
+
+def test_backends_agree_on_ternary_spikes(compiled_ternary: Path, tmp_path: Path, capsys: Capture) -> None:
+    program = compiled_ternary / "program.bspk"
+    assert_backends_agree(program, capsys)
+    trace = tmp_path / "run.trace"
+    assert run_main([str(program), *PROMPT, "--backend", "lava", "--max-new-tokens", "2", "--trace", str(trace)]) == 0
+    capsys.readouterr()
+    assert report_main([str(trace), "--json", "-o", str(tmp_path / "r.html")]) == 0
+    operations = [entry["operation"] for entry in json.loads(capsys.readouterr().out)["audit"]]
+    assert operations[0] == "Signed spikes through synapses"
+    assert "numbers other than a binary spike cross synapses" in (tmp_path / "r.html").read_text()
+    spikes = {int(value) for output in load_trace(trace).activity.outputs.values() for value in np.unique(output)}
+    assert {-1, 0, 1} <= spikes
+
+
+def assert_backends_agree(program: Path, capsys: Capture) -> None:
     capsys.readouterr()  # what compiling it printed
     results = []
     for backend in ("sim", "reference", "lava"):

@@ -21,6 +21,7 @@ from bispik.compiler.graph import (
     Projection,
     Readout,
     Reset,
+    Spikes,
     SpikingGraph,
 )
 
@@ -38,6 +39,7 @@ class Form:
     steps: int = 3
     reset: Reset = "soft"
     fire: Fire = "ge"
+    spikes: Spikes = "binary"
     decay: float = 0.9
     pre_spike: bool = True
     mixed_spike: bool = False
@@ -55,6 +57,8 @@ FORMS = {
     "hard reset, strict": Form(reset="hard", fire="gt", double=True),
     "third party": Form(pre_spike=False, mixed_spike=True, fc2_spike=False, reset="hard"),
     "neurons behind everything": Form(mixed_spike=True, block_spike=True, decay=0.0),
+    "ternary": Form(spikes="ternary", steps=8),
+    "ternary, hard reset, strict": Form(spikes="ternary", reset="hard", fire="gt", fc2_spike=False, steps=1),
     "own token table": Form(tied=False, layers=1, heads=1, steps=1),
 }
 
@@ -81,6 +85,7 @@ class _Random:
             bias=self.cast(self.draw.standard_normal(size)),
             reset=form.reset,
             fire=form.fire,
+            spikes=form.spikes,
         )
 
     def one_to_one(self, name: str, source: str, size: int) -> Population:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bispik.backends.sim import SimSession
-from bispik.compiler.artifact import load_program, save_program
+from bispik.compiler.artifact import PROGRAM, load_program, save, save_program
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.plan import map_program
 from bispik.compiler.program import IntegerNode, IntegerPopulation, Verification
@@ -18,9 +20,9 @@ from bispik.models.errors import BispikError
 from tests.networks import random_program, random_tokens
 
 
-@pytest.fixture
-def mapped() -> MappedProgram:
-    made = map_program(random_program(3), load_target("loihi2"))
+@pytest.fixture(params=["binary", "ternary"])
+def mapped(request: pytest.FixtureRequest) -> MappedProgram:
+    made = map_program(random_program(3, spikes=request.param), load_target("loihi2"))
     verification = Verification(
         tokens=9, bpb_float=2.0, bpb_integer=2.1, spike_agreement=0.9, populations=(), sample=(1, 2)
     )
@@ -83,6 +85,53 @@ def test_a_whole_file_with_parts_that_do_not_fit_is_refused(mapped: MappedProgra
         dataclasses.replace(mapped, program=dataclasses.replace(mapped.program, nodes=nodes)), tmp_path / "a.bspk"
     )
     with pytest.raises(BispikError, match=r"block_00/attn/query: weight of another shape than \(8, 8\)"):
+        load_program(tmp_path / "a.bspk")
+
+
+def remade(mapped: MappedProgram, name: str, change: Callable[[Any], Any]) -> MappedProgram:
+    nodes = tuple(change(node) if node.name == name else node for node in mapped.program.nodes)
+    return dataclasses.replace(mapped, program=dataclasses.replace(mapped.program, nodes=nodes))
+
+
+def with_neurons(**values: Any) -> Callable[[Any], Any]:
+    return lambda node: dataclasses.replace(node, neurons=dataclasses.replace(node.neurons, **values))
+
+
+IMPOSSIBLE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "a negative threshold for ternary spikes": (
+        "embed",
+        with_neurons(spikes="ternary", threshold=np.full(8, -1, np.int32)),
+    ),
+    "ternary spikes of stock neurons": ("embed", with_neurons(spikes="ternary", program="stock")),
+    "q, k or v is no population": ("block_00/attn/attention", lambda node: dataclasses.replace(node, value="input")),
+    "adds up the current from the host": (
+        "block_00/attn/sum",
+        lambda node: dataclasses.replace(node, inputs=("embed", "input")),
+    ),
+    "reads the current from the host": ("head", lambda node: dataclasses.replace(node, source="input")),
+    "weights on the current from the host": (
+        "embed",
+        lambda node: dataclasses.replace(
+            node, inputs=(dataclasses.replace(node.inputs[0], weight=np.ones(8, np.int8)),)
+        ),
+    ),
+    "maximum 9, but its inputs reach 2": ("block_00/attn/sum", lambda node: dataclasses.replace(node, maximum=9)),
+}
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE)
+def test_what_no_compiler_run_makes_is_refused(mapped: MappedProgram, tmp_path: Path, message: str) -> None:
+    name, change = IMPOSSIBLE[message]
+    save_program(remade(mapped, name, change), tmp_path / "a.bspk")
+    with pytest.raises(BispikError, match=rf"a\.bspk: {name}: {message}"):
+        load_program(tmp_path / "a.bspk")
+
+
+def test_a_program_of_another_version_says_what_to_do(mapped: MappedProgram, tmp_path: Path) -> None:
+    save(mapped, dataclasses.replace(PROGRAM, version="1"), tmp_path / "a.bspk")
+    with pytest.raises(
+        BispikError, match="version 1 of a compiled program; this bispik reads version 2: make it again"
+    ):
         load_program(tmp_path / "a.bspk")
 
 

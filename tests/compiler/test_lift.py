@@ -28,6 +28,7 @@ COMBINATIONS: list[dict[str, Any]] = [
         ("subtract", "zero"), (True, False), (False, True), ("constant", "ramp"), RESIDUALS
     )
 ]
+TERNARY: list[dict[str, Any]] = [{}, {"spikes": "ternary", "spike_amplitude": 0.8}, {"spikes": "ternary"}]
 BIASES: list[dict[str, Any]] = [
     {"attention_bias": True, "final_norm_bias": False, "readout_scale": True, "input_scale": 1.5},
     {"ffn_bias": False},
@@ -61,7 +62,14 @@ def test_every_population_spikes_as_in_the_network(current_norm: str, combinatio
     rates: list[float] = []
     for number, switches in enumerate(combinations):
         # Not the number alone: it would give a residual form the same biases every time.
-        everything = {"current_norm": current_norm, **switches, **BIASES[(number + number // 3) % 3]}
+        everything: dict[str, Any] = {
+            "current_norm": current_norm,
+            "steps_per_token": 1 + number % 8,
+            **switches,
+            **BIASES[(number + number // 3) % 3],
+            **TERNARY[(number + number // 3 + number // 9) % 3],
+        }
+        size = everything.get("spike_amplitude", 1.0)
         checkpoint = random_checkpoint(number, norm_batches=3, **everything)
         network = checkpoint.network(torch.float64)
         ids = torch.randint(0, 23, (2, 12), generator=torch.Generator().manual_seed(number))
@@ -70,11 +78,12 @@ def test_every_population_spikes_as_in_the_network(current_norm: str, combinatio
         graph = lift(checkpoint)
         activity = run_float(graph, ids.numpy())
         for node in graph.of_kind(Population):
-            expected = spikes[module_name(node.name)][0].numpy()
+            expected = spikes[module_name(node.name)][0].sign().numpy()
             assert np.array_equal(activity.outputs[node.name], expected), (everything, node.name)
-            rates.append(expected.mean())
+            rates.append(np.abs(expected).mean())
         for attention in graph.of_kind(Attention):
-            assert np.array_equal(activity.outputs[attention.name], mixed_values(spikes, attention))
+            mixed = np.rint(mixed_values(spikes, attention) / size**2)
+            assert np.array_equal(activity.outputs[attention.name], mixed)
         names = {module_name(node.name) for node in graph.of_kind(Population)}
         assert {name for name in spikes if "score" not in name} == names
         np.testing.assert_allclose(activity.logits, logits.numpy(), rtol=1e-6, atol=1e-6)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bispik.compiler.graph import Attention, Injection, Neurons, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Injection, Neurons, Population, Readout, Reset, Spikes, SpikingGraph
 from bispik.compiler.nir_export import BLOCK_BYTES, write_nir
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.nir_lower import lower
@@ -44,15 +44,25 @@ def test_round_trip_is_exact(form: Form, path: Path) -> None:
 @settings(max_examples=15)
 @given(
     decay=st.floats(0, 1, exclude_max=True),
+    steps=st.integers(1, 8),
+    spikes=st.sampled_from(["binary", "ternary"]),
+    reset=st.sampled_from(["soft", "hard"]),
     dt=st.floats(1e-9, 1e3),
     scale=st.floats(-1e30, 1e30),
     tokenizer=st.text(st.characters(codec="utf-8", exclude_characters="\0")),
     hyperparameters=st.dictionaries(st.text(), st.integers() | st.booleans() | st.floats(allow_nan=False) | st.text()),
 )
 def test_round_trip_of_any_constants(
-    tmp_path_factory: pytest.TempPathFactory, decay: float, dt: float, scale: float, **texts: Any
+    tmp_path_factory: pytest.TempPathFactory,
+    decay: float,
+    steps: int,
+    spikes: Spikes,
+    reset: Reset,
+    dt: float,
+    scale: float,
+    **texts: Any,
 ) -> None:
-    graph = random_graph(Form(layers=1, decay=decay))
+    graph = random_graph(Form(layers=1, decay=decay, steps=steps, spikes=spikes, reset=reset))
     *nodes, readout = graph.nodes
     assert isinstance(readout, Readout)
     graph = dataclasses.replace(graph, dt=dt, nodes=(*nodes, dataclasses.replace(readout, scale=scale)), **texts)
@@ -206,6 +216,9 @@ REFUSED = {
         _altered("block_00/attn/attention", heads=3, neurons=THREE)
     ),
     "embed: decay is 1.0": _altered("embed", neurons=_neurons(decay=1.0)),
+    "embed: threshold of 1 ternary neurons is not positive, the first is neuron [2]": _altered(
+        "embed", neurons=_neurons(spikes="ternary", threshold=np.array([1.0, 1, 0, 1, 1, 1]))
+    ),
     "embed: bias of 6 neurons is not finite": _altered("embed", neurons=_neurons(bias=np.full(6, np.nan))),
     "input: 4 position vectors for 5 positions": _altered("input", position_table=np.ones((4, 6))),
     "input: 2 step gains for 3 steps per token": _altered("input", step_gain=(1.0, 1.0)),

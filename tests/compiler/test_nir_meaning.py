@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bispik.compiler.graph import Attention, Join, Neurons, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Join, Neurons, Population, Readout, Spikes, SpikingGraph
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_schema import slots_of
 from tests.compiler.graphs import Form, random_graph
@@ -119,6 +119,20 @@ def test_nir_computes_the_first_token(form: Form, path: Path) -> None:
         np.testing.assert_array_equal(interpreter.out[place], expected[slot.name], slot.name)
         assert expected[slot.name].any(), f"{slot.name} is silent: the test says nothing about it"
     np.testing.assert_allclose(interpreter.out["n999_head/time_mean"][-1], expected["head"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("spikes", ["binary", "ternary"])
+def test_the_file_says_which_spikes_and_whether_its_gates_are_exact(spikes: Spikes, path: Path) -> None:
+    write_nir(random_graph(Form(spikes=spikes)), path)
+    network: Any = nir.read(path)
+    attention = network.nodes["n001_block"].nodes["n0_attn"]
+    assert network.metadata["bispik"]["spikes"] == spikes
+    for lif in (network.nodes["n000_embed_lif"], attention.nodes["q_lif"], attention.nodes["tap_0000_score_lif"]):
+        assert lif.metadata["bispik"]["spikes"] == spikes
+    said = attention.metadata["bispik"]
+    assert (said["op"], said["spikes"]) == ("spiking_attention", spikes)
+    assert said["gates"] == ("exact" if spikes == "binary" else "placeholders")
+    assert said["score"] == "sum over d of q[d] * k[j][d]"
 
 
 @pytest.mark.filterwarnings("ignore:nirtorch.load is being deprecated:DeprecationWarning")

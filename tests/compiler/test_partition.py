@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.compiler.demand import neuron_state_bytes, slice_use
+from bispik.compiler.graph import Spikes
 from bispik.compiler.mapping import Slice
 from bispik.compiler.partition import partition
 from bispik.compiler.shapes import NetworkShape, graph_shape, program_shape
@@ -163,6 +164,19 @@ def test_the_demand_of_attention_is_that_of_its_keys_values_and_scores() -> None
     assert (use["axons_in"], use["axons_out"]) == (3 * 128, 128)
     assert use["memory"] == use["state_memory"] + 6 * (3 * 128 + 128)
     assert neuron_state_bytes(attention, EXAMPLE, LOIHI2) == 3 + 2 * 4 * 64 // 8
+
+
+@pytest.mark.parametrize(("spikes", "bits"), [("binary", 1), ("ternary", 2)])
+def test_a_stored_spike_with_a_sign_takes_two_bits(spikes: Spikes, bits: int) -> None:
+    heads, head_dim, window, steps = 2, 4, 8, 3
+    program = random_program(1, spikes=spikes, heads=heads, head_dim=head_dim, window=window, steps=steps)
+    network = program_shape(program)
+    (attention, _) = [node for node in network.nodes if node.kind == "attention"]
+    outputs = heads * head_dim * LOIHI2.state.attention_output.value
+    scores = heads * window
+    stored = -(-scores * 2 * steps * head_dim * bits // 8)
+    use = slice_use(attention, heads * head_dim, window, network, LOIHI2)
+    assert use["state_memory"] == outputs + scores * LOIHI2.state.score.value + stored
 
 
 def test_the_demand_of_a_population_is_that_of_its_rows() -> None:

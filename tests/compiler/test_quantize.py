@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.sim import SimSession
 from bispik.backends.sim.neurons import run_neurons
 from bispik.backends.verify import verify
+from bispik.compiler.bounds import OutputRange, current_range, membrane_bound
 from bispik.compiler.calibrate import largest_integer, rounded, row_scales
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import FloatActivity, run_float
-from bispik.compiler.graph import Neurons, SpikingGraph
+from bispik.compiler.graph import Neurons, Reset, Spikes, SpikingGraph
 from bispik.compiler.lift import lift
-from bispik.compiler.program import IntegerJoin, IntegerPopulation, NeuronProgram, QuantizedProgram
+from bispik.compiler.program import IntegerJoin, IntegerNeurons, IntegerPopulation, NeuronProgram, QuantizedProgram
 from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.compiler.quantize_neurons import integer_neurons
 from bispik.models.errors import BispikError
@@ -51,6 +52,27 @@ SWITCHES = [
         "bispik",
         id="block sum, counts through weights",
     ),
+    pytest.param(
+        {"current_norm": "batch", "spikes": "ternary", "spike_amplitude": 0.8, "steps_per_token": 8},
+        "bispik",
+        id="ternary",
+    ),
+    pytest.param(
+        {"spikes": "ternary", "reset": "zero", "pre_spike": False, "steps_per_token": 1, "current_norm": "batch"},
+        "bispik",
+        id="ternary, hard reset, counts through weights",
+    ),
+    pytest.param(
+        {
+            "spikes": "ternary",
+            "spike_amplitude": 1.5,
+            "ffn_output_spike": False,
+            "block_output_spike": True,
+            "attention_output_spike": True,
+        },
+        "bispik",
+        id="ternary, block sum",
+    ),
 ]
 
 
@@ -73,7 +95,8 @@ def worst_case_saturations(
         weight = np.ones((population.size, 1)) if projection.weight is None else projection.weight.astype(float)
         weight = weight.reshape(population.size, -1)
         maximum = maxima.get(projection.source, program.window if "attention" in projection.source else 1)
-        driven = (weight * (np.sign(weight) == sign)).sum(axis=1) * maximum
+        signed = population.neurons.spikes == "ternary"  # a network's neurons are alike
+        driven = sign * np.where(signed | (np.sign(weight) == sign), np.abs(weight), 0).sum(axis=1) * maximum
         current += driven * 2.0**projection.exponent
     steps = np.tile(current, (program.steps_per_token, 1))
     return run_neurons(population.neurons, steps).saturations
@@ -125,6 +148,31 @@ def test_stock_neurons_share_one_threshold_that_lava_can_represent() -> None:
         assert np.abs(mantissas).max() < 1 << 12
 
 
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_stock_refuses_ternary_spikes(reset: str) -> None:
+    graph, calibrated = network(spikes="ternary", reset=reset)
+    message = r"--neurons stock: .* only spikes 0 or 1, but 17 populations .* \(the first is embed\).*--neurons bispik"
+    with pytest.raises(BispikError, match=message):
+        quantize(graph, calibrated, options(neurons="stock"))
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_ternary_networks_of_every_length_keep_their_spikes(reset: str, steps: int) -> None:
+    # One layer: free-running networks drift apart from layer to layer.
+    switches: dict[str, Any] = {"spikes": "ternary", "reset": reset, "steps_per_token": steps, "current_norm": "batch"}
+    graph, calibrated = network(num_layers=1, **switches)
+    program = quantize(graph, calibrated, options())
+    tokens = np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1)
+    found = verify(graph, program, tokens, 100)
+    assert found.spike_agreement > 0.85
+    assert min(p.spike_agreement for p in found.populations[:2]) > 0.97
+    activity = SimSession(program).feed(tokens[:WINDOW])
+    assert not any(activity.saturations.values())
+    assert any(output.min() < 0 for output in activity.outputs.values())
+    assert sum(int(np.count_nonzero(output)) for output in activity.outputs.values()) > 0
+
+
 def test_stock_refuses_a_soft_reset() -> None:
     graph, calibrated = network()
     with pytest.raises(BispikError, match=r"--neurons stock.*use --neurons bispik"):
@@ -152,7 +200,58 @@ def test_the_integer_threshold_decides_exactly_as_the_real_one(
     )
     strict = int(integer_neurons(neurons, np.array([scale]), "bispik").threshold[0])
     exact = min(threshold * scale, float(MEMBRANE_MAX))
-    assert (membrane > strict) == (membrane >= exact if fire == "ge" else membrane > exact)
+    assert strict >= 0  # so that a ternary neuron never reaches both thresholds
+    for v in (membrane, -membrane):
+        assert (v > strict) == (v >= exact if fire == "ge" else v > exact)
+
+
+@given(
+    weight=st.lists(st.integers(-127, 127), min_size=1, max_size=6),
+    outputs=st.tuples(st.integers(-5, 0), st.integers(0, 5)),
+    data=st.data(),
+)
+def test_no_inputs_leave_the_range_of_a_current(
+    weight: list[int], outputs: tuple[int, int], data: st.DataObject
+) -> None:
+    rows = np.array([weight], float)
+    low, high = current_range(rows, OutputRange(*outputs))
+    inputs = data.draw(st.lists(st.integers(*outputs), min_size=len(weight), max_size=len(weight)))
+    assert low[0] <= (rows @ inputs)[0] <= high[0]
+    extremes = [[outputs[int(w > 0)] for w in weight], [outputs[int(w <= 0)] for w in weight]]
+    assert [(rows @ extreme)[0] for extreme in extremes] == [high[0], low[0]]
+
+
+@settings(max_examples=200)
+@given(
+    currents=st.lists(st.integers(-50, 50), min_size=1, max_size=8),
+    decay=st.integers(0, 4095),
+    threshold=st.integers(0, 60),
+    subtract=st.integers(0, 80),
+    bias=st.integers(-20, 20),
+    spikes=st.sampled_from(["binary", "ternary"]),
+    reset=st.sampled_from(["soft", "hard"]),
+)
+def test_no_membrane_leaves_its_bound(
+    currents: list[int], decay: int, threshold: int, subtract: int, bias: int, spikes: Spikes, reset: Reset
+) -> None:
+    one = np.ones(1, np.int32)
+    subtract = subtract if reset == "soft" else 0
+    neurons = IntegerNeurons(
+        program="bispik",
+        reset=reset,
+        spikes=spikes,
+        decay=decay,
+        threshold=threshold * one,
+        subtract=subtract * one,
+        bias=bias * one,
+    )
+    run = run_neurons(neurons, np.array(currents, float)[:, None], keep_membranes=True)
+    assert run.membranes is not None
+    low, high = np.full(1, float(min(currents))), np.full(1, float(max(currents)))
+    bound = membrane_bound(
+        low, high, np.full(1, float(bias)), np.full(1, float(subtract)), spikes, decay, len(currents)
+    )
+    assert np.abs(run.membranes).max() <= bound[0]
 
 
 def test_calibration_finds_a_scale_at_least_as_good_as_the_largest_weight() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bispik.compiler.graph import Reset
 from bispik.compiler.mapping import MappedProgram, Neurocore
 from bispik.compiler.plan import map_program
 from bispik.compiler.program import (
@@ -20,7 +21,7 @@ from bispik.compiler.program import (
     QuantizedProgram,
 )
 from bispik.compiler.rules import MAPPING_RULES, NEUROCORE_RULES, check
-from bispik.compiler.rules_integers import PROGRAM_RULES
+from bispik.compiler.rules_integers import PROGRAM_RULES, graded_spikes_fit_their_payload
 from bispik.compiler.target import Limit
 from bispik.models.errors import BispikError
 from tests.mappings import small_target
@@ -174,6 +175,12 @@ BREAKS: dict[str, tuple[NeuronProgram, Change, str]] = {
         field("block_00/attn/sum", IntegerJoin, maximum=1),
         r"attn/sum: can reach 2, but its maximum is 1",
     ),
+    "ternary_thresholds_are_not_negative": (
+        "bispik",
+        neurons(FC1, spikes="ternary", threshold=-5),
+        r"fc1: a threshold of -5 for ternary spikes",
+    ),
+    "stock_neurons_spike_binary": ("stock", neurons(FC1, spikes="ternary"), r"fc1: ternary spikes, which Lava's"),
     "stock_neurons_reset_to_zero": ("stock", neurons(FC1, subtract=64), r"fc1: a soft reset, which Lava's LIFReset"),
     "stock_neurons_share_a_threshold": (
         "stock",
@@ -260,3 +267,18 @@ def test_integers_of_a_program_are_checked_without_a_mapping() -> None:
     program: QuantizedProgram = random_program(2)
     target = small_target()
     assert [text for rule in PROGRAM_RULES for text in rule(program, target)] == []
+
+
+def test_a_sign_takes_a_bit_of_the_payload() -> None:
+    target = small_target()
+    program = random_program(1, spikes="ternary", window=7)  # attentions to 7, joins to 2, 3, 4 and 5
+    for bits, senders in ((4, 0), (3, 4), (0, len(program.nodes) - 2)):
+        narrow = replace(target.storage, spike_payload_bits=replace(target.storage.spike_payload_bits, value=bits))
+        found = list(graded_spikes_fit_their_payload(program, replace(target, storage=narrow)))
+        assert len(found) == senders, found
+        assert all("with a sign" in text for text in found)
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_a_mapped_ternary_program_obeys_every_rule(reset: Reset) -> None:
+    check(map_program(random_program(1, spikes="ternary", reset=reset), small_target(memory=600)))

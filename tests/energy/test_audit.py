@@ -10,7 +10,7 @@ import pytest
 from bispik.backends.counts import GRADED
 from bispik.compiler.program import QuantizedProgram
 from bispik.energy.account import account
-from bispik.energy.audit import Audit, audit
+from bispik.energy.audit import SIGNED_SPIKES, Audit, audit
 from bispik.energy.profiles import load_profile
 from tests.energy.runs import counted
 from tests.networks import random_program
@@ -100,3 +100,25 @@ def test_every_graded_synop_is_in_one_entry(pre_spike: bool, mixed_spike: bool, 
     listed = sum(e.count_per_token for e in found.entries if e.carries_counts) * counts.tokens
     assert joins
     assert listed == pytest.approx(counts.total(*GRADED.values()) + binary_into_joins)
+
+
+def test_spikes_with_a_sign_are_not_binary() -> None:
+    program = random_program(1, layers=0, spikes="ternary")
+    mapped, counts = counted(program)
+    found = audit(program, account(mapped, counts, load_profile("loihi2")))
+    (entry,) = [entry for entry in found.entries if entry.operation == SIGNED_SPIKES]
+    assert entry.count_per_token * counts.tokens == counts.total("synop_readout") > 0
+    assert "one bit" in entry.reason
+    assert not found.fully_binary
+    assert found.verdict.startswith(
+        "Fully binary: no, because numbers other than a binary spike cross synapses (signed spikes through synapses)"
+    )
+
+
+def test_every_synop_of_a_ternary_network_is_in_one_entry() -> None:
+    program = random_program(2, spikes="ternary")
+    mapped, counts = counted(program)
+    found = audit(program, account(mapped, counts, load_profile("loihi2")))
+    assert operations(found, "chip")[0] == SIGNED_SPIKES
+    listed = sum(entry.count_per_token for entry in found.entries if entry.carries_counts)
+    assert listed * counts.tokens == pytest.approx(counts.synops)

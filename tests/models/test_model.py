@@ -34,7 +34,8 @@ def combinations() -> Iterator[dict[str, Any]]:
     for number, values in enumerate(itertools.product(*SWITCHES.values())):
         turn = number + number.bit_count()
         inner = {"reset": ("subtract", "zero")[turn // 2 % 2], "current_norm": ("batch", "none")[turn % 2]}
-        yield {**dict(zip(SWITCHES, values, strict=True)), **inner, **(BIASES if number % 3 else {})}
+        ternary = {"spikes": "ternary", "spike_amplitude": 0.75} if turn // 4 % 2 else {}
+        yield {**dict(zip(SWITCHES, values, strict=True)), **inner, **ternary, **(BIASES if number % 3 else {})}
 
 
 def network(**switches: Any) -> BiSpikCLM:
@@ -72,7 +73,10 @@ def test_every_combination_is_causal_and_takes_a_sequence_in_pieces() -> None:
         model = network(**switches)
         ids = tokens(model)
         spikes, logits = in_pieces(model, ids, [5])
-        fired += sum(float(value.sum()) for value in spikes.values())
+        size = switches.get("spike_amplitude", 1.0)
+        values = {value for spike in spikes.values() for value in spike.flatten().tolist()}
+        assert values <= ({0.0, 1.0} if size == 1.0 else {-size, 0.0, size})
+        fired += sum(float(value.abs().sum()) for value in spikes.values())
 
         others, other_logits = in_pieces(model, ids, [1, 3, 1])
         assert spikes.keys() == others.keys()
@@ -137,8 +141,9 @@ def test_compiling_without_a_compiler_says_what_to_do(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_compiled_neurons_spike_the_same_and_touch_no_other_network() -> None:
-    checkpoint = random_checkpoint(current_norm="batch")
+@pytest.mark.parametrize("switches", [{}, {"spikes": "ternary", "spike_amplitude": 0.8, "reset": "zero"}])
+def test_compiled_neurons_spike_the_same_and_touch_no_other_network(switches: dict[str, Any]) -> None:
+    checkpoint = random_checkpoint(current_norm="batch", **switches)
     plain, fused = checkpoint.network(), checkpoint.network()
     compile_neurons(fused)
     assert "forward" not in vars(plain.embedding_spike)

@@ -91,3 +91,8 @@ def test_a_command_lines_options_replace_the_files_values(tmp_path: Path) -> Non
     assert load_run(path, {"losses.rate_target": 0.1}).losses.rate_target == 0.1
     with pytest.raises(BispikError, match=r"\[losses\]: rate_target is 2"):
         load_run(path, {"losses.rate_target": 2.0})
+
+
+def test_integers_with_ternary_spikes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BispikError, match="knows binary spikes only"):
+        load_run(write_run(tmp_path), {"qat.bits": 8, "model.spikes": "ternary"})

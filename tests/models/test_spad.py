@@ -15,6 +15,7 @@ from bispik.models.bispikclm.evaluate import recorded_rates
 from bispik.models.bispikclm.model import BiSpikCLM, Observed
 from bispik.models.bispikclm.run_config import Losses
 from bispik.models.bispikclm.spad import Distillation, RateCode, TeacherSignals
+from tests.checkpoints import recorded_spikes
 
 CONFIG = BiSpikCLMConfig(
     vocab_size=11,
@@ -71,6 +72,35 @@ def test_rate_code() -> None:
     coded = RateCode(CONFIG)(values)
     assert coded.tolist() == [rate(value) for value in values.tolist()]
     assert 0.0 < coded.mean() < 1.0
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_rate_code_of_ternary_neurons_has_a_sign(reset: Any) -> None:
+    config = dataclasses.replace(CONFIG, spikes="ternary", spike_amplitude=0.5, reset=reset)
+    values = torch.linspace(-2, 2, 31, dtype=torch.float64)
+    coded = RateCode(config)(values)
+    binary = RateCode(dataclasses.replace(config, spikes="binary", spike_amplitude=1.0))(values)
+    # From a constant current of one sign only spikes of that sign come.
+    assert torch.equal(coded, 0.5 * (binary - binary.flip(0)))
+    assert 0.0 < coded.abs().mean() < 0.5
+
+
+def test_a_firing_rate_target_counts_spikes_of_both_signs() -> None:
+    switches = {"spikes": "ternary", "spike_amplitude": 0.5}
+    module = distillation(Losses(**{**ALONE, "hard_targets": 1e-12, "rate": 1.0, "rate_target": 1e-3}), **switches)
+    with torch.no_grad(), recorded_spikes(module.student) as spikes:
+        module.student(ids()[:, :-1])
+    assert any(bool((output < 0).any()) for outputs in spikes.values() for output in outputs)
+    rates = [
+        int(output.count_nonzero()) / (4 * 3 * 2 * 21 if "score" in name else output.numel())
+        for name, (output,) in spikes.items()
+    ]
+    terms = module(ids(), signals())
+    assert float(terms["mean_rate"]) == pytest.approx(sum(rates) / len(rates), rel=1e-5)
+    terms["loss"].backward()
+    trained = module.student.blocks[0].get_parameter("attention.query.weight").grad
+    assert trained is not None
+    assert float(trained.abs().max()) > 0
 
 
 def test_every_term_is_its_equation() -> None:

@@ -31,16 +31,16 @@ from bispik.compiler.program import IntegerAttention
 class PyAttentionModel(PyLoihiProcessModel):
     """All heads in one operating-system process."""
 
-    q_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
-    k_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
-    v_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
+    q_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=2)
+    k_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=2)
+    v_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=2)
     gate_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-    keys: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=1)
-    values: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=1)
+    keys: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=2)
+    values: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=2)
     tokens: npt.NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
     v: npt.NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    s: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=1)
+    s: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=2)
 
     def __init__(self, proc_params: ProcessParameters) -> None:
         super().__init__(proc_params)

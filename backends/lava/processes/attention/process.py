@@ -11,7 +11,7 @@ from bispik.compiler.program import IntegerAttention
 
 
 class Attention(AbstractProcess):
-    """Softmax-free attention over stored binary keys and values: the equation of `bispik.compiler.program`.
+    """Softmax-free attention over stored keys and values: the equation of `bispik.compiler.program`.
 
     At logical step t of a token, with H heads of D channels, keys and values stored by step of the token:
     keys[t, :, n] = k;   values[t, :, n] = v             n: number of tokens before this one
@@ -20,7 +20,8 @@ class Attention(AbstractProcess):
     The score neurons start from rest at t = 0. Causality comes from what is stored. ``gate_in`` is 1 while a token
     passes; in an idle window nothing is stored, the count stands still, and s_out is 0.
 
-    q_in, k_in, v_in: (H * D,), 0 or 1; s_out: (H * D,), int32, 0 to the window. There is no public program for a chip.
+    q_in, k_in, v_in: (H * D,), spikes; s_out: (H * D,), int32, of magnitude up to the window. There is no public
+    program for a chip.
 
     Args:
         node: heads and the constants of the score neurons.

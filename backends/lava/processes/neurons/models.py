@@ -30,9 +30,9 @@ class PyNeuronsModel(PyLoihiProcessModel):
     """Takes the activation of the same step, as Lava's own neurons do behind a `Dense`."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int8, precision=1)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int8, precision=2)
     v: npt.NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    s: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=1)
+    s: npt.NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=2)
 
     def __init__(self, proc_params: ProcessParameters) -> None:
         super().__init__(proc_params)

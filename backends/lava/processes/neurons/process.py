@@ -12,11 +12,12 @@ class Neurons(AbstractProcess):
     """Leaky integrate-and-fire neurons with a threshold each and a soft or a hard reset.
 
     v = saturate(decay(v') + (a_in << exponent) + bias - subtract * s');   s_out = s = 1 if v > threshold else 0
+    ternary: s is -1 if v < -threshold
     hard reset: subtract is 0, and v is stored as 0 where the neuron spikes
     v: 24 bits signed; decay and saturate as in `bispik.compiler.fixed_point`. v and s are 0 at phase 0 of the clock.
 
-    Lava's `LIFReset` has one threshold a population and no soft reset. On hardware these neurons need a neurocore
-    microcode program.
+    Lava's `LIFReset` has one threshold a population, no soft reset and no ternary spikes. On hardware these
+    neurons need a neurocore microcode program.
 
     Args:
         neurons: the constants.

@@ -48,7 +48,7 @@ class PyPopulationModel(PyLoihiProcessModel):
     input_1: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     input_2: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     input_3: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int8, precision=1)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int8, precision=2)
     v: npt.NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
 
     def __init__(self, proc_params: ProcessParameters) -> None:
@@ -137,7 +137,7 @@ def _dense(proc: Population, node: IntegerPopulation, index: int) -> Dense:
     hops: int = parameters["hops"][index]
     already = STOCK_EXPONENT if node.neurons.program == "stock" else 0
     shift = projection.exponent - already
-    synapses = dense_synapses(node.name, projection, shift, parameters["sizes"][index], parameters["largest"][index])
+    synapses = dense_synapses(node.name, projection, shift, parameters["sizes"][index], parameters["outputs"][index])
     delay = hops - 1
     if delay > DELAY_MAX:
         raise BispikError(

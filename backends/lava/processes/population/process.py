@@ -8,13 +8,14 @@ from bispik.backends.lava.clock import Clock
 from bispik.backends.lava.inputs import port_name, port_shapes
 from bispik.backends.lava.tape import NodeTape
 from bispik.backends.lava.vendor import AbstractProcess, InPort, OutPort, Var
+from bispik.compiler.bounds import OutputRange
 from bispik.compiler.program import IntegerPopulation
 
 
 class Population(AbstractProcess):
     """Neurons and the synapses that drive them: the equation of `bispik.compiler.program`.
 
-    I = sum over inputs i of (weight_i @ input_i) << exponent_i;   then one step of the neurons;   s_out = s, 0 or 1
+    I = sum over inputs i of (weight_i @ input_i) << exponent_i;   then one step of the neurons;   s_out = s
     At phase 0 of its clock the neurons start from rest.
 
     Two models compute it: ``PyPopulationModel``, synapses and neurons in one, and ``SubPopulationModel``: Lava's
@@ -23,7 +24,7 @@ class Population(AbstractProcess):
     Args:
         node: weights and constants.
         sizes: size of each source.
-        largest: largest output of each source.
+        outputs: what each source can send.
         hops: steps from each source to the neurons; 0 for a current that the host writes into them.
         clock: where the neurons are in their tokens.
         tape: takes outputs and membranes down.
@@ -35,13 +36,13 @@ class Population(AbstractProcess):
         *,
         node: IntegerPopulation,
         sizes: Sequence[int],
-        largest: Sequence[int],
+        outputs: Sequence[OutputRange],
         hops: Sequence[int],
         clock: Clock,
         tape: NodeTape,
         name: str,
     ) -> None:
-        super().__init__(node=node, sizes=sizes, largest=largest, hops=hops, clock=clock, tape=tape, name=name)
+        super().__init__(node=node, sizes=sizes, outputs=outputs, hops=hops, clock=clock, tape=tape, name=name)
         for index, shape in enumerate(port_shapes(sizes)):
             setattr(self, port_name(index), InPort(shape=shape))
         self.s_out = OutPort(shape=(node.size,))
