@@ -86,7 +86,7 @@ def check_continuation(continuation: Continuation, window: int) -> None:
         BispikError: saying by how much.
     """
     if continuation.scored > window:
-        raise BispikError(f"{continuation.scored} tokens to score do not fit the window of {window}")
+        raise BispikError(f"{continuation.scored} tokens to score do not fit the window of {window}; shorten the text")
 
 
 def shown(continuation: Continuation, window: int) -> Ids:

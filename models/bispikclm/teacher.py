@@ -133,4 +133,6 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise BispikError("a teacher needs the transformers library: pip install 'bispik[train]'") from error
-    return transformers
+    library: Any = transformers
+    library.utils.logging.disable_progress_bar()  # what goes to stderr is the command line's to say
+    return library
