@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from bispik.backends.activity import Activity
 from bispik.backends.registry import open_session
 from bispik.cli.compile import main as compile_main
+from bispik.cli.evaluate import main as evaluate_main
 from bispik.cli.run import main as run_main
 from bispik.cli.text import encode
 from bispik.compiler.artifact import load_program
@@ -82,6 +86,27 @@ def test_most_words_that_it_writes_are_english(compiled: Path, capsys: pytest.Ca
     words = re.findall("[a-z]+", text.removeprefix(prompt).lower())
     assert len(words) > 30
     assert np.mean([word in known for word in words]) > 0.75
+
+
+def test_the_task_is_made_from_the_held_out_text(tmp_path: Path) -> None:
+    for name in ("build_task.py", "heldout.txt"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    subprocess.run([sys.executable, str(tmp_path / "build_task.py")], check=True, capture_output=True)
+    assert (tmp_path / "word_order.jsonl").read_bytes() == (EXAMPLE / "word_order.jsonl").read_bytes()
+
+
+def test_integers_know_word_order_about_as_well_as_floats(
+    compiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tmp_path / "task.jsonl"
+    task.write_text("".join((EXAMPLE / "word_order.jsonl").read_text().splitlines(keepends=True)[:30]))
+    capsys.readouterr()
+    checkpoint = ["--checkpoint", str(EXAMPLE / "checkpoint.pt")]
+    assert evaluate_main([str(compiled / "program.bspk"), *checkpoint, "--tasks", str(task), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["tasks"][0]["results"]
+    accuracy = {row: result["accuracy"]["value"] for row, result in results.items()}
+    assert accuracy["float"] > 0.6  # chance is 0.25
+    assert abs(accuracy["integer"] - accuracy["float"]) <= 0.1
 
 
 def test_the_example_folder_is_small() -> None:
