@@ -7,13 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bispik.cli.common import Parser, console, print_json, run
 from bispik.models.errors import BispikError
-
-if TYPE_CHECKING:
-    from bispik.cli.evaluate_flow import Evaluated
 
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Read by NumPy's linear algebra when it is first imported."""
@@ -79,12 +75,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     terminal = console()
     with evaluate_tables.Bars(terminal) as bars:
-        evaluated: Evaluated = evaluate_flow.evaluate(request, bars.start)
+        evaluated = evaluate_flow.evaluate(request, bars.start)
     if options.json:
         print_json(evaluate_tables.as_json(evaluated))
         return 0
     for line in evaluate_tables.tables(evaluated):
-        terminal.print(line)
+        terminal.print(line, highlight=False, markup=False)
     return 0
 
 

@@ -79,7 +79,7 @@ def common_tokenizer(networks: Sequence[Network], chosen: Path | None) -> Tokeni
     Raises:
         BispikError: if none is known, or they are not the same, or one gives ids that the networks do not know.
     """
-    known = [(f"{network.where}", network.tokenizer) for network in networks if network.tokenizer is not None]
+    known = [(network.where, network.tokenizer) for network in networks if network.tokenizer is not None]
     if chosen is not None:
         known.insert(0, (str(chosen), load_tokenizer(chosen)))
     if not known:
