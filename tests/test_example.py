@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from bispik.backends.activity import Activity
 from bispik.backends.registry import open_session
 from bispik.cli.compile import main as compile_main
+from bispik.cli.evaluate import main as evaluate_main
 from bispik.cli.run import main as run_main
 from bispik.cli.text import encode
 from bispik.compiler.artifact import load_program
@@ -82,6 +86,22 @@ def test_most_words_that_it_writes_are_english(compiled: Path, capsys: pytest.Ca
     words = re.findall("[a-z]+", text.removeprefix(prompt).lower())
     assert len(words) > 30
     assert np.mean([word in known for word in words]) > 0.75
+
+
+def test_the_task_is_made_from_the_held_out_text(tmp_path: Path) -> None:
+    for name in ("build_task.py", "heldout.txt"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    subprocess.run([sys.executable, str(tmp_path / "build_task.py")], check=True, capture_output=True)
+    assert (tmp_path / "word_order.jsonl").read_bytes() == (EXAMPLE / "word_order.jsonl").read_bytes()
+
+
+def test_integers_know_word_order(compiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "task.jsonl"
+    task.write_text("".join((EXAMPLE / "word_order.jsonl").read_text().splitlines(keepends=True)[:16]))
+    capsys.readouterr()
+    assert evaluate_main([str(compiled / "program.bspk"), "--tasks", str(task), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["tasks"][0]["results"]
+    assert results["integer"]["accuracy"]["value"] > 0.5  # chance is 0.25
 
 
 def test_the_example_folder_is_small() -> None:

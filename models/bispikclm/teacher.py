@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -127,6 +126,16 @@ def check_teacher(teacher: nn.Module, run: TrainingRun) -> None:
         )
 
 
+def teacher_vocabulary(teacher: nn.Module) -> int:
+    """Return how many tokens a teacher knows."""
+    return int(cast("Any", teacher).config.vocab_size)
+
+
+def teacher_positions(teacher: nn.Module) -> int:
+    """Return how many tokens a teacher has room for."""
+    return int(cast("Any", teacher).config.max_position_embeddings)
+
+
 def teacher_width(teacher: nn.Module) -> int:
     """Return the channels of a teacher's hidden states."""
     return int(cast("Any", teacher).config.hidden_size)
@@ -169,6 +178,6 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise BispikError("a teacher needs the transformers library: pip install 'bispik[train]'") from error
-    if not sys.stderr.isatty():
-        cast("Any", transformers.logging).disable_progress_bar()
-    return transformers
+    library: Any = transformers
+    library.utils.logging.disable_progress_bar()  # what goes to stderr is the command line's to say
+    return library
