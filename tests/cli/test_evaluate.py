@@ -214,7 +214,7 @@ def test_bad_input_gets_one_line(
         "none.bspk: no such file": [tmp_path / "none.bspk", *on_text],
         "none.pt: no such file": ["--checkpoint", tmp_path / "none.pt", *on_text],
         "no teacher is there": ["--teacher", tmp_path / "none", *on_text],
-        "not the configuration of an OPT teacher": ["--teacher", tmp_path / "damaged", *on_text],
+        "a teacher of type None": ["--teacher", tmp_path / "damaged", *on_text],
         "none.txt: cannot read the text": [program, "--text", tmp_path / "none.txt"],
         "none.jsonl: cannot read the task": [program, "--tasks", tmp_path / "none.jsonl"],
         "none.json: cannot read the tokeniser": [program, *on_text, "--tokenizer", tmp_path / "none.json"],
