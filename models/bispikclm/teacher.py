@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
-from bispik.models.bispikclm.data import TokenText
+from bispik.models.bispikclm.data import TokenText, load_tokenizer, parse_tokenizer
 from bispik.models.bispikclm.evaluate import bits_per_byte
 from bispik.models.bispikclm.run_config import Losses, TrainingRun, is_hub_name
 from bispik.models.bispikclm.spad import TeacherSignals
@@ -25,6 +26,7 @@ from bispik.models.files import read_text
 
 # At these sequence lengths the plain attention is faster on a CPU than the fused one (measured: 1.25 x).
 _ATTENTION = "eager"
+_TOKENIZER = "tokenizer.json"
 
 
 def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
@@ -47,8 +49,10 @@ def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
     return cast("nn.Module", library.OPTForCausalLM(opt))
 
 
-def save_teacher(teacher: nn.Module, folder: Path) -> None:
+def save_teacher(teacher: nn.Module, folder: Path, tokenizer: Path | None = None) -> None:
     """Write a teacher with ``save_pretrained``, so that the folder holds either all of it or what was there before.
+
+    A copy of its tokeniser, if given, goes into the folder too.
 
     Raises:
         BispikError: if it cannot be written.
@@ -58,6 +62,8 @@ def save_teacher(teacher: nn.Module, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             cast("Any", teacher).save_pretrained(new)
+            if tokenizer is not None:
+                shutil.copyfile(tokenizer, new / _TOKENIZER)
             if folder.exists():
                 folder.rename(old)
             shutil.move(new, folder)
@@ -98,6 +104,25 @@ def _require_opt(folder: Path) -> None:
         raise BispikError(f"{sheet}: not a model's configuration: {error}") from error
     if kind != "opt":
         raise BispikError(f"{folder}: a teacher of type {kind!r}; this version distils from 'opt' only")
+
+
+def teacher_tokenizer(source: str) -> Tokenizer | None:
+    """Return the tokeniser in a teacher's folder, or of a name on the hub; None for a folder without one.
+
+    Raises:
+        BispikError: if it cannot be read or fetched.
+    """
+    folder = Path(source)
+    if (folder / _TOKENIZER).is_file():
+        return load_tokenizer(folder / _TOKENIZER)
+    is_folder = folder.exists() or not is_hub_name(source)
+    if is_folder and not (folder / "vocab.json").is_file():
+        return None
+    try:
+        found = _transformers().AutoTokenizer.from_pretrained(source, local_files_only=is_folder)
+        return parse_tokenizer(found.backend_tokenizer.to_str(), source)
+    except Exception as error:  # the library raises nearly anything
+        raise BispikError(f"{source}: the teacher's tokeniser cannot be read: {first_line(error)}") from error
 
 
 def check_teacher(teacher: nn.Module, run: TrainingRun) -> None:

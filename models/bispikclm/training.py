@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bispik.models.bispikclm.data import TokenText, encode_file, load_tokenizer, random_batch, train_tokenizer
+from bispik.models.bispikclm.corpus import check_tokenizer, corpus
+from bispik.models.bispikclm.data import TokenText, random_batch
 from bispik.models.bispikclm.evaluate import evaluate
 from bispik.models.bispikclm.initial_rates import set_initial_rates
 from bispik.models.bispikclm.model import BiSpikCLM, compile_neurons
@@ -34,31 +35,6 @@ from bispik.models.errors import BispikError
 
 QUICK_TOKENS = 16_384
 """Tokens of validation text in evaluations on the way; the last one takes all."""
-
-
-def corpus(run: TrainingRun) -> tuple[TokenText, TokenText]:
-    """Return the training and validation tokens; trains the tokeniser if its file is not there.
-
-    Raises:
-        BispikError: if a text is missing, empty or too short, or the tokeniser has more tokens than the model.
-    """
-    data, model = run.data, run.model
-    if data.tokenizer.exists():
-        tokenizer = load_tokenizer(data.tokenizer)
-    else:
-        tokenizer = train_tokenizer(data.train, model.vocab_size, data.tokenizer)
-    tokens = tokenizer.get_vocab_size()
-    if tokens > model.vocab_size:
-        raise BispikError(
-            f"{data.tokenizer}: the tokeniser has {tokens} tokens, the model {model.vocab_size}; "
-            "set vocab_size to match, or remove the file to train a new one"
-        )
-    train, validation = encode_file(tokenizer, data.train), encode_file(tokenizer, data.validation)
-    if len(train.ids) <= model.max_positions:
-        raise BispikError(
-            f"{data.train}: {len(train.ids)} tokens; more than max_positions ({model.max_positions}) are needed"
-        )
-    return train, validation
 
 
 def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> None:
@@ -86,7 +62,7 @@ def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     if fresh:
         state.remove()
     optimise(task, train, stage, run, state, report)
-    save_teacher(model, Path(run.teacher.source))
+    save_teacher(model, Path(run.teacher.source), run.data.tokenizer)
     state.remove()
     report({"stage": "stored teacher", **quality(validation)})
 
@@ -101,6 +77,7 @@ def train_student(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     train, validation = corpus(run)
     teacher = load_teacher(run.teacher.source)
     check_teacher(teacher, run)
+    check_tokenizer(run)
     student = initial_student(run, teacher, train)
     distillation = Distillation(student, run.losses, teacher_width(teacher))
     if run.compile:
