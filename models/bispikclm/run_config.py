@@ -74,6 +74,9 @@ class Stage:
     dropout: float = 0.0
     """Of the teacher; the student has none."""
     evaluate_every: int = 500
+    checkpoint_activations: bool = False
+    """Keep only each block's input and outputs for the backward pass and run the block once more there: less memory,
+    about a third more time."""
     save_every: int = 500
     """Steps between saves of the training's state, from which a run that was killed goes on."""
 

@@ -9,6 +9,8 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +31,7 @@ _ATTENTION = "eager"
 _TOKENIZER = "tokenizer.json"
 
 
-def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
+def build_teacher(config: BiSpikCLMConfig, dropout: float, *, checkpoint_activations: bool = False) -> nn.Module:
     """Return an untrained OPT of the student's shape."""
     library = _transformers()
     # Byte-level tokenisers without special tokens: no id is padding.
@@ -46,7 +48,12 @@ def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
         dropout=dropout,
         **no_special_tokens,
     )
-    return cast("nn.Module", library.OPTForCausalLM(opt))
+    teacher = library.OPTForCausalLM(opt)
+    if checkpoint_activations:
+        # Its name before version 5.
+        enable = getattr(teacher, "activation_checkpointing_enable", None) or teacher.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    return cast("nn.Module", teacher)
 
 
 def save_teacher(teacher: nn.Module, folder: Path, tokenizer: Path | None = None) -> None:
@@ -174,8 +181,31 @@ def teacher_logits(teacher: nn.Module, token_ids: Tensor) -> Tensor:
 def teacher_signals(teacher: nn.Module, token_ids: Tensor, losses: Losses) -> TeacherSignals:
     """Return what the losses that are switched on need of a teacher, for token ids (batch, tokens)."""
     hidden, attentions = bool(losses.embedding or losses.features), bool(losses.attention)
-    output = teacher(input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions)
-    return TeacherSignals(logits=output.logits, hidden=output.hidden_states or (), attentions=output.attentions or ())
+    with _before_projection(teacher) as projected:
+        output = teacher(
+            input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions
+        )
+    states = tuple(output.hidden_states or ())
+    if projected and states:
+        states = (*states[:-1], projected[-1])
+    return TeacherSignals(logits=output.logits, hidden=states, attentions=tuple(output.attentions or ()))
+
+
+@contextmanager
+def _before_projection(teacher: nn.Module) -> Generator[list[Tensor]]:
+    """Inside the block, the list receives what a teacher projects down to narrower embeddings (OPT-350M).
+
+    The library counts the projection as the last layer's hidden state, which would then be narrower than all others.
+    """
+    projection, states = cast("Any", teacher).model.decoder.project_out, list[Tensor]()
+    if projection is None:
+        yield states
+        return
+    handle = projection.register_forward_pre_hook(lambda _module, inputs: states.append(inputs[0]))
+    try:
+        yield states
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
@@ -184,7 +214,7 @@ def teacher_bits_per_byte(teacher: nn.Module, text: TokenText, context: int) -> 
     was_training = teacher.training
     teacher.eval()
     try:
-        return bits_per_byte(lambda ids: teacher_logits(teacher, ids), text, context)
+        return bits_per_byte(lambda ids: teacher_logits(teacher, ids.to(cast("Any", teacher).device)), text, context)
     finally:
         teacher.train(was_training)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bispik.models.bispikclm.evaluate import evaluate
 from bispik.models.bispikclm.initial_rates import set_initial_rates
 from bispik.models.bispikclm.model import BiSpikCLM, compile_neurons
 from bispik.models.bispikclm.optimise import Report, Task, optimise
+from bispik.models.bispikclm.processes import Processes, without_averaging
 from bispik.models.bispikclm.resume import TrainingState
 from bispik.models.bispikclm.run_config import TrainingRun
 from bispik.models.bispikclm.spad import Distillation
@@ -37,8 +39,16 @@ QUICK_TOKENS = 16_384
 """Tokens of validation text in evaluations on the way; the last one takes all."""
 
 
-def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> None:
+START_TOKENS = 8192
+"""Tokens at most on which the initial firing rates are set: whole batches need not fit into memory at once."""
+
+_ALONE = Processes()
+
+
+def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False, processes: Processes = _ALONE) -> None:
     """Train an OPT of the student's shape; when it is done it is saved in the folder ``run.teacher.source``.
+
+    Of several processes the first one reports and writes.
 
     Raises:
         BispikError: if the run does not say how, a text is unusable, training diverges, or a file cannot be written.
@@ -47,72 +57,109 @@ def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     if stage is None:
         raise BispikError("the run has no [teacher.training] table, which says how its teacher is made")
     torch.manual_seed(run.seed)
-    train, validation = corpus(run)
-    model = build_teacher(run.model, stage.dropout)
+    train, validation = _corpus(run, processes)
+    model = build_teacher(run.model, stage.dropout, checkpoint_activations=stage.checkpoint_activations)
+    replicated = processes.replicated(model)
 
     def terms(ids: Tensor) -> dict[str, Tensor]:
-        logits = teacher_logits(model, ids[:, :-1])
+        logits = teacher_logits(replicated, ids[:, :-1])
         return {"loss": functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())}
 
     def quality(text: TokenText) -> dict[str, Any]:
         return {"bits_per_byte": teacher_bits_per_byte(model, text, run.model.max_positions)}
 
-    task = Task(module=model, terms=terms, evaluate=lambda: quality(head(validation, QUICK_TOKENS)))
+    task = Task(
+        module=model,
+        terms=terms,
+        without_averaging=partial(without_averaging, replicated),
+        evaluate=lambda: quality(head(validation, QUICK_TOKENS)),
+    )
     state = TrainingState.of(run, "teacher", train)
-    if fresh:
-        state.remove()
-    optimise(task, train, stage, run, state, report)
+    _begin(state, processes, fresh=fresh)
+    optimise(task, train, stage, run, state, report, processes)
+    if processes.first:
+        _store_teacher(model, run, state)
+        report({"stage": "stored teacher", **quality(validation)})
+    processes.wait()
+
+
+def _store_teacher(model: nn.Module, run: TrainingRun, state: TrainingState) -> None:
     save_teacher(model, Path(run.teacher.source), run.data.tokenizer)
     state.remove()
-    report({"stage": "stored teacher", **quality(validation)})
 
 
-def train_student(run: TrainingRun, report: Report, *, fresh: bool = False) -> None:
+def train_student(run: TrainingRun, report: Report, *, fresh: bool = False, processes: Processes = _ALONE) -> None:
     """Distil a spiking student from the teacher and save it at ``run.checkpoint``, first at each evaluation.
+
+    Of several processes the first one reports and writes.
 
     Raises:
         BispikError: if teacher, student and text do not fit together, training diverges, or a file cannot be written.
     """
     torch.manual_seed(run.seed)
-    train, validation = corpus(run)
-    teacher = load_teacher(run.teacher.source)
+    train, validation = _corpus(run, processes)
+    teacher = load_teacher(run.teacher.source).to(processes.device)
     check_teacher(teacher, run)
     check_tokenizer(run)
-    student = initial_student(run, teacher, train)
-    distillation = Distillation(student, run.losses, teacher_width(teacher))
+    student = initial_student(run, teacher, train, processes.device)
+    student.checkpoint_activations = run.student.checkpoint_activations
+    distillation = Distillation(student, run.losses, teacher_width(teacher), processes)
+    replicated = processes.replicated(distillation)
     if run.compile:
         compile_neurons(distillation)
 
     def terms(ids: Tensor) -> dict[str, Tensor]:
-        result: dict[str, Tensor] = distillation(ids, teacher_signals(teacher, ids[:, :-1], run.losses))
+        result: dict[str, Tensor] = replicated(ids, teacher_signals(teacher, ids[:, :-1], run.losses))
         return result
 
     def quality() -> dict[str, Any]:
         save_checkpoint(Checkpoint.of(student), run.checkpoint)
         return _evaluated(student, head(validation, QUICK_TOKENS))
 
-    task = Task(module=distillation, terms=terms, evaluate=quality)
+    task = Task(
+        module=distillation,
+        terms=terms,
+        without_averaging=partial(without_averaging, replicated),
+        evaluate=quality,
+    )
     state = TrainingState.of(run, "student", train)
-    if fresh:
+    _begin(state, processes, fresh=fresh)
+    optimise(task, train, run.student, run, state, report, processes)
+    if processes.first:
+        # What users load is what is measured.
+        save_checkpoint(Checkpoint.of(student), run.checkpoint, getattr(torch, run.checkpoint_dtype))
         state.remove()
-    optimise(task, train, run.student, run, state, report)
-    # What users load is what is measured.
-    save_checkpoint(Checkpoint.of(student), run.checkpoint, getattr(torch, run.checkpoint_dtype))
-    state.remove()
-    stored = load_checkpoint(run.checkpoint).network()
-    report({"stage": "stored student", "dtype": run.checkpoint_dtype, **_evaluated(stored, validation)})
+        stored = load_checkpoint(run.checkpoint).network().to(processes.device)
+        report({"stage": "stored student", "dtype": run.checkpoint_dtype, **_evaluated(stored, validation)})
+    processes.wait()
 
 
-def initial_student(run: TrainingRun, teacher: nn.Module, text: TokenText) -> BiSpikCLM:
-    """Return a student with random weights and the run's initial firing rates."""
-    student = BiSpikCLM(run.model)
+def _corpus(run: TrainingRun, processes: Processes) -> tuple[TokenText, TokenText]:
+    """Return the run's texts; the first process tokenises them, and the others read what it has written."""
+    if processes.first:
+        texts = corpus(run)
+    processes.wait()
+    return texts if processes.first else corpus(run)
+
+
+def _begin(state: TrainingState, processes: Processes, *, fresh: bool) -> None:
+    """Take an earlier run's state away if that is asked for, before any process looks for it."""
+    if fresh and processes.first:
+        state.remove()
+    processes.wait()
+
+
+def initial_student(run: TrainingRun, teacher: nn.Module, text: TokenText, device: torch.device) -> BiSpikCLM:
+    """Return a student with random weights and the run's initial firing rates, on a device."""
+    student = BiSpikCLM(run.model).to(device)
     if run.start.embeddings == "teacher":
         with torch.no_grad():
             tokens, positions = teacher_embeddings(teacher, run.model.max_positions)
             student.token_embedding.weight.copy_(tokens)
             student.position_embedding.weight.copy_(positions)
-    first = random_batch(text, run.student.batch, run.model.max_positions, np.random.default_rng(run.seed))
-    set_initial_rates(student, torch.from_numpy(first[:, :-1]), run.start.rate, run.start.score_rate)
+    sequences = max(1, min(run.student.batch, START_TOKENS // run.model.max_positions))
+    first = random_batch(text, sequences, run.model.max_positions, np.random.default_rng(run.seed))
+    set_initial_rates(student, torch.from_numpy(first[:, :-1]).to(device), run.start.rate, run.start.score_rate)
     return student
 
 
