@@ -102,12 +102,12 @@ class Processes:
             distributed.broadcast(buffer, 0)
         for population in module.modules():
             if isinstance(population, SpikingNeurons):
-                population.moments = self._moments
+                population.moments = self._moments  # type: ignore[method-assign]
         devices = [self.device] if self.device.type == "cuda" else None
         # Running statistics are equal in all processes: they need not be sent.
         return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
 
-    @torch.compiler.disable  # a graph holds no communication
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a graph holds no communication
     def _moments(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """Return variance and mean of each channel over the slices of all processes, which are equally large."""
         variances, means = self.gathered(torch.stack(SpikingNeurons.moments(current))).unbind(1)

@@ -185,7 +185,7 @@ def teacher_signals(teacher: nn.Module, token_ids: Tensor, losses: Losses) -> Te
         output = teacher(
             input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions
         )
-    states = tuple(output.hidden_states or ())
+    states: tuple[Tensor, ...] = output.hidden_states or ()
     if projected and states:
         states = (*states[:-1], projected[-1])
     return TeacherSignals(logits=output.logits, hidden=states, attentions=tuple(output.attentions or ()))

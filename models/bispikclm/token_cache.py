@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def token_text(source: Source, tokenizer: Tokenizer, folder: Path, max_tokens: i
     return _mapped(path, sheet, dtype)
 
 
-def _write(source: Source, tokenizer: Tokenizer, path: Path, dtype: np.dtype[np.generic], limit: int | None) -> None:
+def _write(source: Source, tokenizer: Tokenizer, path: Path, dtype: np.dtype[Any], limit: int | None) -> None:
     tokens = num_bytes = 0
     progress = _Progress(str(source))
     sheet_path = path.with_suffix(".json")
@@ -84,7 +85,7 @@ def _write(source: Source, tokenizer: Tokenizer, path: Path, dtype: np.dtype[np.
         sheet.write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
-def _mapped(path: Path, sheet: Path, dtype: np.dtype[np.generic]) -> TokenText:
+def _mapped(path: Path, sheet: Path, dtype: np.dtype[Any]) -> TokenText:
     try:
         facts = json.loads(read_text(sheet, "sheet of the tokenised text"))
         tokens, num_bytes = int(facts["tokens"]), int(facts["bytes"])

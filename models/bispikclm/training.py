@@ -136,10 +136,12 @@ def train_student(run: TrainingRun, report: Report, *, fresh: bool = False, proc
 
 def _corpus(run: TrainingRun, processes: Processes) -> tuple[TokenText, TokenText]:
     """Return the run's texts; the first process tokenises them, and the others read what it has written."""
-    if processes.first:
-        texts = corpus(run)
+    if not processes.first:
+        processes.wait()
+        return corpus(run)
+    texts = corpus(run)
     processes.wait()
-    return texts if processes.first else corpus(run)
+    return texts
 
 
 def _begin(state: TrainingState, processes: Processes, *, fresh: bool) -> None:

@@ -24,7 +24,14 @@ from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 from bispik.models.bispikclm.optimise import learning_rate
 from bispik.models.bispikclm.run_config import Losses, Start, Teacher, TrainingRun, load_run
 from bispik.models.bispikclm.run_log import json_lines, read_log
-from bispik.models.bispikclm.teacher import build_teacher, check_teacher, load_teacher, save_teacher, teacher_tokenizer
+from bispik.models.bispikclm.teacher import (
+    build_teacher,
+    check_teacher,
+    load_teacher,
+    save_teacher,
+    teacher_signals,
+    teacher_tokenizer,
+)
 from bispik.models.errors import BispikError
 from tests.models.runs import write_run
 
@@ -251,6 +258,22 @@ def test_the_tokeniser_of_a_teacher_as_the_hub_holds_it(finished: tuple[Training
     assert [i - 3 for i in found.encode(text, add_special_tokens=False).ids] == (
         load_tokenizer(run.data.tokenizer).encode(text).ids
     )
+
+
+def test_a_teacher_whose_embeddings_are_narrower(tmp_path: Path) -> None:
+    """As OPT-350M: norms behind the parts of a layer, and a projection that is no layer's hidden state."""
+    library = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "word_embed_proj_dim": 8, "ffn_dim": 32, "num_attention_heads": 2}
+    shape = {"num_hidden_layers": 2, "vocab_size": 20, "max_position_embeddings": 6, "do_layer_norm_before": False}
+    special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    library.OPTForCausalLM(library.OPTConfig(**sizes, **shape, **special)).save_pretrained(tmp_path / "opt")
+    teacher = load_teacher(str(tmp_path / "opt"))
+    ids = torch.randint(0, 20, (2, 6))
+    signals = teacher_signals(teacher, ids, Losses())
+    assert [state.shape for state in signals.hidden] == [(2, 6, 16)] * 3
+    head = teacher.get_parameter("model.decoder.embed_tokens.weight")
+    projection = teacher.get_parameter("model.decoder.project_out.weight")
+    torch.testing.assert_close(signals.hidden[-1] @ projection.T @ head.T, signals.logits)
 
 
 @pytest.mark.parametrize(
