@@ -131,7 +131,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         mapped = map_program(program, request.target, request.system, calibrated.mean_outputs(), request.seed)
     _dump(request, "map", lambda: describe_mapping(mapped))
     with stages("verify", "comparing integers with floats on held-out text"):
-        verification = verify(graph, program, held_out.ids, held_out.num_bytes)
+        verification = verify(graph, program, held_out.ids.astype(np.int64), held_out.num_bytes)
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")

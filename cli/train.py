@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from bispik.cli.common import Parser, console, run
+
+if TYPE_CHECKING:
+    from bispik.models.bispikclm.processes import Processes
+    from bispik.models.bispikclm.run_config import TrainingRun
+
+_FIRST_SPEAKS = 10
+"""Seconds within which ``torchrun`` ends all processes behind the failure of one."""
 
 LOSS_TERMS = ("embedding", "attention", "features", "soft_targets", "hard_targets", "rate")
 
@@ -47,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-train", lambda: _train(options))
+    return run("bispik-train", lambda: _train_patiently(options))
 
 
 def _positive(text: str) -> int:
@@ -67,19 +76,40 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if value is not None}
 
 
+def _train_patiently(options: argparse.Namespace) -> int:
+    """Train; of several processes that fail at the same, the first one says it: the others are ended meanwhile."""
+    try:
+        return _train(options)
+    except Exception:
+        if int(os.environ.get("RANK", "0")) > 0:
+            time.sleep(_FIRST_SPEAKS)
+        raise
+
+
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from bispik.cli.quantiser import quantiser
-    from bispik.models.bispikclm.card import write_card
+    from bispik.models.bispikclm.processes import joined_processes
     from bispik.models.bispikclm.run_config import load_run
-    from bispik.models.bispikclm.run_log import json_lines
-    from bispik.models.bispikclm.training import train_student, train_teacher
 
     if options.threads:
         torch.set_num_threads(options.threads)
     training = load_run(options.run, _changes(options))
+    with joined_processes() as processes:
+        return _train_stages(options, training, processes)
+
+
+def _train_stages(options: argparse.Namespace, training: TrainingRun, processes: Processes) -> int:
+    from bispik.cli.quantiser import quantiser
+    from bispik.models.bispikclm.card import write_card
+    from bispik.models.bispikclm.run_log import json_lines
+    from bispik.models.bispikclm.training import train_student, train_teacher
+
     log, progress = json_lines(training.log), _Progress(console())
+
+    def tell(what: str) -> None:
+        if processes.first:
+            progress.terminal.print(what)
 
     def report(metrics: dict[str, Any]) -> None:
         log(metrics)
@@ -87,13 +117,14 @@ def _train(options: argparse.Namespace) -> int:
 
     made_here = training.teacher.training is not None and not (Path(training.teacher.source) / "config.json").exists()
     if options.stage == "teacher" or (options.stage == "all" and made_here):
-        train_teacher(training, report, fresh=options.fresh)
-        progress.terminal.print(f"teacher: {training.teacher.source}")
+        train_teacher(training, report, fresh=options.fresh, processes=processes)
+        tell(f"teacher: {training.teacher.source}")
     if options.stage in ("student", "all"):
-        train_student(training, report, scales=quantiser(training), fresh=options.fresh)
-        progress.terminal.print(f"checkpoint: {training.checkpoint}")
-    if options.stage == "card" or (options.stage == "all" and training.card):
-        progress.terminal.print(f"model card: {write_card(training)}")
+        train_student(training, report, scales=quantiser(training), fresh=options.fresh, processes=processes)
+        tell(f"checkpoint: {training.checkpoint}")
+    if processes.first and (options.stage == "card" or (options.stage == "all" and training.card)):
+        tell(f"model card: {write_card(training)}")
+    processes.wait()
     return 0
 
 
@@ -122,3 +153,7 @@ class _Progress:
             parts.append(f"firing rate {metrics['mean_rate']:.1%}")
         step = f" step {metrics['step']:,}" if "step" in metrics else ""
         self.terminal.print(f"{metrics['stage']}{step}: {', '.join(parts)}")
+
+
+if __name__ == "__main__":  # torchrun -m bispik.cli.train
+    sys.exit(main())

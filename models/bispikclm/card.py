@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint
-from bispik.models.bispikclm.data import TokenText, encode_file, load_tokenizer
+from bispik.models.bispikclm.corpus import validation_text
+from bispik.models.bispikclm.data import TokenText, load_tokenizer
 from bispik.models.bispikclm.evaluate import Evaluation, evaluate
 from bispik.models.bispikclm.run_config import Card, Losses, Stage, TrainingRun
 from bispik.models.bispikclm.run_log import LogLine, read_log
@@ -44,7 +45,7 @@ def write_card(run: TrainingRun) -> Path:
     if not prompt:
         raise BispikError("[card]: the prompt is empty; give at least one word")
     network = checkpoint.network()
-    validation = encode_file(tokenizer, run.data.validation)
+    validation = validation_text(run, tokenizer)
     result = evaluate(network, validation)
     drawn = continuation(
         network, torch.tensor(prompt), card.new_tokens, temperature=card.sampling_temperature, seed=run.seed

@@ -42,7 +42,7 @@ class Checkpoint:
     @classmethod
     def of(cls, model: BiSpikCLM) -> Checkpoint:
         """Take a snapshot of a network."""
-        tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
         return cls(config=model.config, tensors=tensors)
 
     def network(self, dtype: torch.dtype = torch.float32) -> BiSpikCLM:

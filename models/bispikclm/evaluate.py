@@ -98,7 +98,8 @@ def bits_per_byte(logits_of: Callable[[Tensor], Tensor], text: TokenText, contex
     nats = 0.0
     for ids in batches:
         logits = logits_of(ids[:, :-1]).float()
-        nats += float(functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"))
+        targets = ids[:, 1:].flatten().to(logits.device)
+        nats += float(functional.cross_entropy(logits.flatten(0, 1), targets, reduction="sum"))
     return nats / math.log(2) / text.num_bytes
 
 
@@ -109,7 +110,8 @@ def evaluate(model: BiSpikCLM, text: TokenText) -> Evaluation:
     model.eval()
     try:
         with recorded_rates(model) as rates:
-            bits = bits_per_byte(lambda ids: model(ids)[0], text, model.config.max_positions)
+            device = model.token_embedding.weight.device
+            bits = bits_per_byte(lambda ids: model(ids.to(device))[0], text, model.config.max_positions)
     finally:
         model.train(was_training)
     return Evaluation(bits_per_byte=bits, tokens=len(text.ids) - 1, firing_rates=rates)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import ParamSpec, TypeVar
@@ -23,6 +24,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.lif import lif, working_dtype
@@ -61,9 +63,7 @@ class SpikingNeurons(nn.Module):
         if self.heads:
             return gain, self.bias
         if self.training:
-            variance, mean = torch.var_mean(
-                current.to(working_dtype(current.dtype)), dim=tuple(range(current.dim() - 1)), correction=0
-            )
+            variance, mean = self.moments(current)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance, self.momentum)
@@ -71,6 +71,12 @@ class SpikingNeurons(nn.Module):
             mean, variance = self.running_mean, self.running_var
         gain = gain * torch.rsqrt(variance + self.epsilon)
         return gain, self.bias - gain * mean
+
+    @staticmethod
+    def moments(current: Tensor) -> tuple[Tensor, Tensor]:
+        """Return variance and mean of each channel over a batch; `processes` puts its own in the place of this."""
+        current = current.to(working_dtype(current.dtype))
+        return torch.var_mean(current, dim=tuple(range(current.dim() - 1)), correction=0)
 
     def forward(self, current: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map currents to spikes; attention scores are (time steps, batch, heads, queries, keys).
@@ -101,20 +107,21 @@ def compile_neurons(model: nn.Module) -> None:
     Raises:
         BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
     """
-    fused = fuse(SpikingNeurons.forward)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    fused = fuse(SpikingNeurons.forward, on_cpu=on_cpu)
     for module in model.modules():
         if isinstance(module, SpikingNeurons):
             module.forward = MethodType(fused, module)  # type: ignore[method-assign]
 
 
-def fuse(function: Callable[P, R]) -> Callable[P, R]:
+def fuse(function: Callable[P, R], *, on_cpu: bool = True) -> Callable[P, R]:
     """Return a function as one kernel made by ``torch.compile``.
 
     Raises:
         BispikError: if there is no C++ compiler, which ``torch.compile`` needs on a CPU.
     """
     compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
+    if on_cpu and shutil.which(compiler) is None:
         raise BispikError(
             f"torch.compile needs a C++ compiler and '{compiler}' is not there; install one, name one in CXX, or set "
             "compile = false in the run (slower)"
@@ -214,6 +221,30 @@ class Block(nn.Module):
         return joined
 
 
+def _checkpointed(block: nn.Module, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Run a block of which only input and outputs stay in memory; returns residual stream and attention map."""
+    residual, _, attention_map = checkpoint(
+        block,
+        residual,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), _kept_buffers(block)),
+    )
+    return residual, attention_map
+
+
+@contextmanager
+def _kept_buffers(module: nn.Module) -> Generator[None]:
+    """Leave a module's running statistics as they were: its second run on a batch is not to count."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(module.buffers(), before, strict=True):
+                buffer.copy_(value)
+
+
 @dataclass
 class Observed:
     """What a training compares with a teacher; ``BiSpikCLM.forward`` fills it."""
@@ -239,6 +270,9 @@ class BiSpikCLM(nn.Module):
         if config.readout_scale:
             self.readout_log_scale = nn.Parameter(torch.zeros(()))
         self.initialise()
+
+    checkpoint_activations = False
+    """Whether training keeps a block's input and outputs alone, and runs the block once more in the backward pass."""
 
     def initialise(self) -> None:
         """Draw weights: embeddings with standard deviation 0.02, projections 1/sqrt(fan-in), biases 0."""
@@ -267,6 +301,8 @@ class BiSpikCLM(nn.Module):
     ) -> tuple[Tensor, list[LayerCache]]:
         """Logits (batch, tokens, vocabulary), and the cache that the next call takes as ``past``.
 
+        With ``checkpoint_activations`` there is no cache in training.
+
         Args:
             token_ids: (batch, tokens), int64.
             past: cache of the tokens before these; a sequence fed in pieces gives the same spikes as at once.
@@ -278,8 +314,11 @@ class BiSpikCLM(nn.Module):
             observed.residuals.append(residual)
         caches: list[LayerCache] = []
         for index, block in enumerate(self.blocks):
-            residual, cache, attention_map = block(residual, None if past is None else past[index])
-            caches.append(cache)
+            if self.checkpoint_activations and self.training and past is None:
+                residual, attention_map = _checkpointed(block, residual)
+            else:
+                residual, cache, attention_map = block(residual, None if past is None else past[index])
+                caches.append(cache)
             if observed is not None:
                 observed.residuals.append(residual)
                 observed.attention_maps.append(attention_map)

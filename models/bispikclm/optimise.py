@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bispik.models.bispikclm.data import TokenText, random_batch
+from bispik.models.bispikclm.processes import Processes
 from bispik.models.bispikclm.resume import Progress, TrainingState
 from bispik.models.bispikclm.run_config import Stage, TrainingRun
 from bispik.models.errors import BispikError
@@ -35,6 +37,8 @@ class Task:
     """Maps token ids (batch, tokens + 1) to scalars; ``loss`` is minimised, all are logged."""
     before: Callable[[int], None] = lambda _step: None
     """Called with the number of each step before it."""
+    without_averaging: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Gradients of all parts of a batch but the last are made inside this: processes average once a step."""
     evaluate: Callable[[], dict[str, Any]] = dict
     """Returns metrics of the network as it stands; called every ``evaluate_every`` steps and not behind the last."""
 
@@ -48,22 +52,37 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.learning_rate * (stage.final_share + (1 - stage.final_share) * cosine)
 
 
-def optimise(task: Task, text: TokenText, stage: Stage, run: TrainingRun, state: TrainingState, report: Report) -> None:
+def optimise(
+    task: Task,
+    text: TokenText,
+    stage: Stage,
+    run: TrainingRun,
+    state: TrainingState,
+    report: Report,
+    processes: Processes,
+) -> None:
     """Run one stage to its end, from the saved state if there is one.
 
+    Every process draws the whole batch and takes its slice of each part. The first one evaluates, reports and saves.
+
     Raises:
-        BispikError: if the loss or the gradient is no longer finite, or the state cannot be read or written.
+        BispikError: if the loss or the gradient is no longer finite, the state cannot be read or written, or the
+            processes cannot share a part of the batch.
     """
+    processes.check_divides(stage.batch // stage.accumulate, f"{state.stage}: a part of the batch")
     optimizer = adamw(task.module, stage)
     done = state.load(task.module, optimizer)
-    report({"stage": state.stage, "step": done.step, "event": "resumed" if done.step else "started"})
+    if processes.first:
+        report({"stage": state.stage, "step": done.step, "event": "resumed" if done.step else "started"})
     started = time.monotonic() - done.seconds
     task.module.train()
     for step in range(done.step, stage.steps):
         task.before(step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(stage, step)
-        metrics = _step(task, _batch(text, stage, run, step), optimizer, stage, run, step)
+        metrics = _step(task, _batch(text, stage, run, step), optimizer, stage, run, step, processes)
+        if not processes.first:
+            continue
         seconds = time.monotonic() - started
         if (step + 1) % stage.evaluate_every == 0 and step + 1 < stage.steps:
             metrics |= task.evaluate()
@@ -90,17 +109,26 @@ def _batch(text: TokenText, stage: Stage, run: TrainingRun, step: int) -> Tensor
 
 
 def _step(
-    task: Task, ids: Tensor, optimizer: torch.optim.Optimizer, stage: Stage, run: TrainingRun, step: int
+    task: Task,
+    ids: Tensor,
+    optimizer: torch.optim.Optimizer,
+    stage: Stage,
+    run: TrainingRun,
+    step: int,
+    processes: Processes,
 ) -> dict[str, Any]:
-    """Take one optimiser step; returns the terms, averaged over the parts of the batch."""
-    torch.manual_seed((run.seed + step) % (1 << 63))  # dropout
+    """Take one optimiser step; returns the terms, averaged over the parts of the batch and over all processes."""
+    torch.manual_seed((run.seed + step + (processes.rank << 40)) % (1 << 63))  # dropout, another for each slice
     sums: dict[str, float] = {}
-    for part in ids.chunk(stage.accumulate):
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bfloat16"):
-            terms = task.terms(part)
-        (terms["loss"] / stage.accumulate).backward()  # type: ignore[no-untyped-call]
+    parts = ids.chunk(stage.accumulate)
+    for number, part in enumerate(parts, start=1):
+        with task.without_averaging() if number < len(parts) else nullcontext():
+            with torch.autocast(processes.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
+                terms = task.terms(processes.own_slice(part))
+            (terms["loss"] / stage.accumulate).backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
             sums[name] = sums.get(name, 0.0) + float(term.detach()) / stage.accumulate
+    sums = processes.mean(sums)
     norm = float(nn.utils.clip_grad_norm_(task.module.parameters(), stage.gradient_clip))
     if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
         raise BispikError(f"step {step + 1}: the loss or its gradient is not finite; lower learning_rate")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -54,3 +55,20 @@ class IntegerPhase:
         """Leave integer mode; harmless if repeated."""
         self.mode.close()
         self.active = False
+
+
+@contextmanager
+def integers_of(
+    run: TrainingRun, student: BiSpikCLM, text: TokenText, scales: ScaleSource | None
+) -> Generator[Callable[[int], None]]:
+    """Yield what is to be called before each step, so that the run's part in integers is; on leaving it is over."""
+    if run.qat is None:
+        yield lambda _step: None
+        return
+    if scales is None:
+        raise ValueError("a run with qat needs the quantiser")
+    phase = IntegerPhase(student, run.qat, run, text, scales)
+    try:
+        yield phase.before
+    finally:
+        phase.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
+from bispik.models.bispikclm.documents import HUB, source_of
 from bispik.models.errors import BispikError
 from bispik.models.files import read_text
 from bispik.models.records import record
@@ -29,12 +30,30 @@ def _check(owner: Any, demand: str, holds: Any, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """The texts of a run, and its tokeniser."""
+    """The texts of a run, and its tokeniser.
 
-    train: Path
-    validation: Path
+    A text is a UTF-8 file, a ``.jsonl`` file, or a data set on the hub:
+    ``hub:OWNER/NAME?name=CONFIGURATION&split=train`` (all options: `documents.source_of`).
+    """
+
+    train: str
+    validation: str
     tokenizer: Path
-    """A ``tokenizer.json``; if it is not there, one of the model's ``vocab_size`` is trained on the text."""
+    """A ``tokenizer.json``; if it is not there, it is made as ``new_tokenizer`` says."""
+    new_tokenizer: Literal["trained", "teacher"] = "trained"
+    """``trained``: one of the model's ``vocab_size``, on the training text; ``teacher``: a copy of the teacher's."""
+    field: str = "text"
+    """Of a JSON line or a row: what holds the document."""
+    max_tokens: int | None = None
+    """No more of the training text is taken, from its beginning."""
+    cache: Path = Path(".cache")
+    """A folder for the texts as token ids, 2 or 4 bytes each."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            source_of(getattr(self, name), self.field)
+        if self.max_tokens is not None:
+            _check(self, "must be at least 2", lambda v: v >= 2, "max_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +74,9 @@ class Stage:
     dropout: float = 0.0
     """Of the teacher; the student has none."""
     evaluate_every: int = 500
+    checkpoint_activations: bool = False
+    """Keep only each block's input and outputs for the backward pass and run the block once more there: less memory,
+    about a third more time."""
     save_every: int = 500
     """Steps between saves of the training's state, from which a run that was killed goes on."""
 
@@ -239,6 +261,10 @@ def _run(values: dict[str, Any], path: Path) -> TrainingRun:
         if required or name in values:
             values[name] = _beside(_table(kind, values, name, path), path)
     run: TrainingRun = _beside(_located(TrainingRun, values, str(path)), path)
+    train, validation = (
+        text if text.startswith(HUB) else str(path.parent / text) for text in (run.data.train, run.data.validation)
+    )
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, train=train, validation=validation))
     folder = path.parent / run.teacher.source
     if run.teacher.training or folder.exists() or not is_hub_name(run.teacher.source):
         run = dataclasses.replace(run, teacher=dataclasses.replace(run.teacher, source=str(folder)))

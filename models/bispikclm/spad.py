@@ -27,7 +27,10 @@ from torch.nn import functional
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.evaluate import count_spikes, hooked_spikes
 from bispik.models.bispikclm.model import BiSpikCLM, Observed, SpikingNeurons
+from bispik.models.bispikclm.processes import Processes
 from bispik.models.bispikclm.run_config import Losses
+
+_ALONE = Processes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +80,10 @@ class Distillation(nn.Module):
     The projectors serve the training alone and are no part of a checkpoint.
     """
 
-    def __init__(self, student: BiSpikCLM, losses: Losses, teacher_size: int) -> None:
+    def __init__(self, student: BiSpikCLM, losses: Losses, teacher_size: int, processes: Processes = _ALONE) -> None:
         super().__init__()
         config = student.config
-        self.student, self.losses = student, losses
+        self.student, self.losses, self.processes = student, losses, processes
         self.rate_code = RateCode(config)
         projectors = config.num_layers if losses.features else 0
         self.projectors = nn.ModuleList(FeatureProjector(config.hidden_size, teacher_size) for _ in range(projectors))
@@ -101,7 +104,8 @@ class Distillation(nn.Module):
 
         with hooked_spikes(self.student, receive):
             logits = self.student(token_ids[:, :-1], observed=observed)[0]
-        mean_rate = torch.stack(list(rates.values())).mean()
+        # Of all processes: the rate's term is no mean over a batch, and could not be averaged afterwards.
+        mean_rate = self.processes.gathered(torch.stack(list(rates.values())).mean()).mean()
         terms = self._terms(logits, token_ids, observed, signals)
         if self.losses.rate and self.losses.rate_target is not None:
             terms["rate"] = functional.relu(mean_rate / self.losses.rate_target - 1)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
-from bispik.models.bispikclm.data import TokenText
+from bispik.models.bispikclm.data import TokenText, load_tokenizer, parse_tokenizer
 from bispik.models.bispikclm.evaluate import bits_per_byte
 from bispik.models.bispikclm.run_config import Losses, TrainingRun, is_hub_name
 from bispik.models.bispikclm.spad import TeacherSignals
@@ -24,9 +27,10 @@ from bispik.models.files import read_text
 
 # At these sequence lengths the plain attention is faster on a CPU than the fused one (measured: 1.25 x).
 _ATTENTION = "eager"
+_TOKENIZER = "tokenizer.json"
 
 
-def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
+def build_teacher(config: BiSpikCLMConfig, dropout: float, *, checkpoint_activations: bool = False) -> nn.Module:
     """Return an untrained OPT of the student's shape."""
     library = _transformers()
     # Byte-level tokenisers without special tokens: no id is padding.
@@ -43,11 +47,18 @@ def build_teacher(config: BiSpikCLMConfig, dropout: float) -> nn.Module:
         dropout=dropout,
         **no_special_tokens,
     )
-    return cast("nn.Module", library.OPTForCausalLM(opt))
+    teacher = library.OPTForCausalLM(opt)
+    if checkpoint_activations:
+        # Its name before version 5.
+        enable = getattr(teacher, "activation_checkpointing_enable", None) or teacher.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    return cast("nn.Module", teacher)
 
 
-def save_teacher(teacher: nn.Module, folder: Path) -> None:
+def save_teacher(teacher: nn.Module, folder: Path, tokenizer: Path | None = None) -> None:
     """Write a teacher with ``save_pretrained``, so that the folder holds either all of it or what was there before.
+
+    A copy of its tokeniser, if given, goes into the folder too.
 
     Raises:
         BispikError: if it cannot be written.
@@ -57,6 +68,8 @@ def save_teacher(teacher: nn.Module, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             cast("Any", teacher).save_pretrained(new)
+            if tokenizer is not None:
+                shutil.copyfile(tokenizer, new / _TOKENIZER)
             if folder.exists():
                 folder.rename(old)
             shutil.move(new, folder)
@@ -97,6 +110,25 @@ def _require_opt(folder: Path) -> None:
         raise BispikError(f"{sheet}: not a model's configuration: {error}") from error
     if kind != "opt":
         raise BispikError(f"{folder}: a teacher of type {kind!r}; this version distils from 'opt' only")
+
+
+def teacher_tokenizer(source: str) -> Tokenizer | None:
+    """Return the tokeniser in a teacher's folder, or of a name on the hub; None for a folder without one.
+
+    Raises:
+        BispikError: if it cannot be read or fetched.
+    """
+    folder = Path(source)
+    if (folder / _TOKENIZER).is_file():
+        return load_tokenizer(folder / _TOKENIZER)
+    is_folder = folder.exists() or not is_hub_name(source)
+    if is_folder and not (folder / "vocab.json").is_file():
+        return None
+    try:
+        found = _transformers().AutoTokenizer.from_pretrained(source, local_files_only=is_folder)
+        return parse_tokenizer(found.backend_tokenizer.to_str(), source)
+    except Exception as error:  # the library raises nearly anything
+        raise BispikError(f"{source}: the teacher's tokeniser cannot be read: {first_line(error)}") from error
 
 
 def check_teacher(teacher: nn.Module, run: TrainingRun) -> None:
@@ -158,8 +190,31 @@ def teacher_logits(teacher: nn.Module, token_ids: Tensor) -> Tensor:
 def teacher_signals(teacher: nn.Module, token_ids: Tensor, losses: Losses) -> TeacherSignals:
     """Return what the losses that are switched on need of a teacher, for token ids (batch, tokens)."""
     hidden, attentions = bool(losses.embedding or losses.features), bool(losses.attention)
-    output = teacher(input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions)
-    return TeacherSignals(logits=output.logits, hidden=output.hidden_states or (), attentions=output.attentions or ())
+    with _before_projection(teacher) as projected:
+        output = teacher(
+            input_ids=token_ids, use_cache=False, output_hidden_states=hidden, output_attentions=attentions
+        )
+    states: tuple[Tensor, ...] = output.hidden_states or ()
+    if projected and states:
+        states = (*states[:-1], projected[-1])
+    return TeacherSignals(logits=output.logits, hidden=states, attentions=tuple(output.attentions or ()))
+
+
+@contextmanager
+def _before_projection(teacher: nn.Module) -> Generator[list[Tensor]]:
+    """Inside the block, the list receives what a teacher projects down to narrower embeddings (OPT-350M).
+
+    The library counts the projection as the last layer's hidden state, which would then be narrower than all others.
+    """
+    projection, states = cast("Any", teacher).model.decoder.project_out, list[Tensor]()
+    if projection is None:
+        yield states
+        return
+    handle = projection.register_forward_pre_hook(lambda _module, inputs: states.append(inputs[0]))
+    try:
+        yield states
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
@@ -168,7 +223,7 @@ def teacher_bits_per_byte(teacher: nn.Module, text: TokenText, context: int) -> 
     was_training = teacher.training
     teacher.eval()
     try:
-        return bits_per_byte(lambda ids: teacher_logits(teacher, ids), text, context)
+        return bits_per_byte(lambda ids: teacher_logits(teacher, ids.to(cast("Any", teacher).device)), text, context)
     finally:
         teacher.train(was_training)
 

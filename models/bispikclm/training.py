@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bispik.models.bispikclm.config import BiSpikCLMConfig
-from bispik.models.bispikclm.data import TokenText, encode_file, load_tokenizer, random_batch, train_tokenizer
+from bispik.models.bispikclm.corpus import check_tokenizer, corpus
+from bispik.models.bispikclm.data import TokenText
 from bispik.models.bispikclm.evaluate import evaluate
-from bispik.models.bispikclm.initial_rates import set_initial_rates
 from bispik.models.bispikclm.integer_scales import ScaleSource
 from bispik.models.bispikclm.model import BiSpikCLM, compile_neurons
 from bispik.models.bispikclm.optimise import Report, Task, optimise
-from bispik.models.bispikclm.qat import IntegerPhase
+from bispik.models.bispikclm.processes import Processes, without_averaging
+from bispik.models.bispikclm.qat import integers_of
 from bispik.models.bispikclm.resume import TrainingState
 from bispik.models.bispikclm.run_config import TrainingRun
 from bispik.models.bispikclm.spad import Distillation
+from bispik.models.bispikclm.start import initial_student
 from bispik.models.bispikclm.teacher import (
     build_teacher,
     check_teacher,
     load_teacher,
     save_teacher,
     teacher_bits_per_byte,
-    teacher_embeddings,
     teacher_logits,
     teacher_signals,
     teacher_width,
@@ -41,33 +39,13 @@ QUICK_TOKENS = 16_384
 """Tokens of validation text in evaluations on the way; the last one takes all."""
 
 
-def corpus(run: TrainingRun) -> tuple[TokenText, TokenText]:
-    """Return the training and validation tokens; trains the tokeniser if its file is not there.
-
-    Raises:
-        BispikError: if a text is missing, empty or too short, or the tokeniser has more tokens than the model.
-    """
-    data, model = run.data, run.model
-    if data.tokenizer.exists():
-        tokenizer = load_tokenizer(data.tokenizer)
-    else:
-        tokenizer = train_tokenizer(data.train, model.vocab_size, data.tokenizer)
-    tokens = tokenizer.get_vocab_size()
-    if tokens > model.vocab_size:
-        raise BispikError(
-            f"{data.tokenizer}: the tokeniser has {tokens} tokens, the model {model.vocab_size}; "
-            "set vocab_size to match, or remove the file to train a new one"
-        )
-    train, validation = encode_file(tokenizer, data.train), encode_file(tokenizer, data.validation)
-    if len(train.ids) <= model.max_positions:
-        raise BispikError(
-            f"{data.train}: {len(train.ids)} tokens; more than max_positions ({model.max_positions}) are needed"
-        )
-    return train, validation
+_ALONE = Processes()
 
 
-def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> None:
+def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False, processes: Processes = _ALONE) -> None:
     """Train an OPT of the student's shape; when it is done it is saved in the folder ``run.teacher.source``.
+
+    Of several processes the first one reports and writes.
 
     Raises:
         BispikError: if the run does not say how, a text is unusable, training diverges, or a file cannot be written.
@@ -76,49 +54,73 @@ def train_teacher(run: TrainingRun, report: Report, *, fresh: bool = False) -> N
     if stage is None:
         raise BispikError("the run has no [teacher.training] table, which says how its teacher is made")
     torch.manual_seed(run.seed)
-    train, validation = corpus(run)
-    model = build_teacher(run.model, stage.dropout)
+    train, validation = _corpus(run, processes)
+    model = build_teacher(run.model, stage.dropout, checkpoint_activations=stage.checkpoint_activations)
+    replicated = processes.replicated(model)
 
     def terms(ids: Tensor) -> dict[str, Tensor]:
-        logits = teacher_logits(model, ids[:, :-1])
+        logits = teacher_logits(replicated, ids[:, :-1])
         return {"loss": functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())}
 
     def quality(text: TokenText) -> dict[str, Any]:
         return {"bits_per_byte": teacher_bits_per_byte(model, text, run.model.max_positions)}
 
-    task = Task(module=model, terms=terms, evaluate=lambda: quality(head(validation, QUICK_TOKENS)))
+    task = Task(
+        module=model,
+        terms=terms,
+        without_averaging=partial(without_averaging, replicated),
+        evaluate=lambda: quality(head(validation, QUICK_TOKENS)),
+    )
     state = TrainingState.of(run, "teacher", train)
-    if fresh:
-        state.remove()
-    optimise(task, train, stage, run, state, report)
-    save_teacher(model, Path(run.teacher.source))
+    _begin(state, processes, fresh=fresh)
+    optimise(task, train, stage, run, state, report, processes)
+    if processes.first:
+        _store_teacher(model, run, state)
+        report({"stage": "stored teacher", **quality(validation)})
+    processes.wait()
+
+
+def _store_teacher(model: nn.Module, run: TrainingRun, state: TrainingState) -> None:
+    save_teacher(model, Path(run.teacher.source), run.data.tokenizer)
     state.remove()
-    report({"stage": "stored teacher", **quality(validation)})
 
 
-def train_student(run: TrainingRun, report: Report, *, scales: ScaleSource | None = None, fresh: bool = False) -> None:
+def train_student(
+    run: TrainingRun,
+    report: Report,
+    *,
+    scales: ScaleSource | None = None,
+    fresh: bool = False,
+    processes: Processes = _ALONE,
+) -> None:
     """Distil a spiking student from the teacher and save it at ``run.checkpoint``, first at each evaluation.
+
+    Of several processes the first one reports and writes.
 
     Args:
         run: files, network, stages.
         report: receives the metrics.
         scales: the quantiser, which a run with ``qat`` asks.
         fresh: forget the state of an interrupted run.
+        processes: that train together.
 
     Raises:
         BispikError: if teacher, student and text do not fit together, training diverges, or a file cannot be written.
     """
     torch.manual_seed(run.seed)
-    train, validation = corpus(run)
-    teacher = load_teacher(run.teacher.source)
+    train, validation = _corpus(run, processes)
+    teacher = load_teacher(run.teacher.source).to(processes.device)
     check_teacher(teacher, run)
-    student = initial_student(run, teacher, train)
-    distillation = Distillation(student, run.losses, teacher_width(teacher))
+    check_tokenizer(run)
+    student = initial_student(run, teacher, train, processes.device)
+    student.checkpoint_activations = run.student.checkpoint_activations
+    distillation = Distillation(student, run.losses, teacher_width(teacher), processes)
+    replicated = processes.replicated(distillation)
     if run.compile:
         compile_neurons(distillation)
 
     def terms(ids: Tensor) -> dict[str, Tensor]:
-        result: dict[str, Tensor] = distillation(ids, teacher_signals(teacher, ids[:, :-1], run.losses))
+        result: dict[str, Tensor] = replicated(ids, teacher_signals(teacher, ids[:, :-1], run.losses))
         return result
 
     def quality() -> dict[str, Any]:
@@ -126,70 +128,40 @@ def train_student(run: TrainingRun, report: Report, *, scales: ScaleSource | Non
         return _evaluated(student, head(validation, QUICK_TOKENS))
 
     state = TrainingState.of(run, "student", train)
-    if fresh:
-        state.remove()
+    _begin(state, processes, fresh=fresh)
     with integers_of(run, student, train, scales) as before:
-        optimise(
-            Task(module=distillation, terms=terms, evaluate=quality, before=before),
-            train,
-            run.student,
-            run,
-            state,
-            report,
+        task = Task(
+            module=distillation,
+            terms=terms,
+            without_averaging=partial(without_averaging, replicated),
+            before=before,
+            evaluate=quality,
         )
-    # What users load is what is measured.
-    save_checkpoint(Checkpoint.of(student), run.checkpoint, getattr(torch, run.checkpoint_dtype))
-    state.remove()
-    stored = load_checkpoint(run.checkpoint).network()
-    report({"stage": "stored student", "dtype": run.checkpoint_dtype, **_evaluated(stored, validation)})
+        optimise(task, train, run.student, run, state, report, processes)
+    if processes.first:
+        # What users load is what is measured.
+        save_checkpoint(Checkpoint.of(student), run.checkpoint, getattr(torch, run.checkpoint_dtype))
+        state.remove()
+        stored = load_checkpoint(run.checkpoint).network().to(processes.device)
+        report({"stage": "stored student", "dtype": run.checkpoint_dtype, **_evaluated(stored, validation)})
+    processes.wait()
 
 
-@contextmanager
-def integers_of(
-    run: TrainingRun, student: BiSpikCLM, text: TokenText, scales: ScaleSource | None
-) -> Generator[Callable[[int], None]]:
-    """Yield what is to be called before each step, so that the run's part in integers is; on leaving it is over."""
-    if run.qat is None:
-        yield lambda _step: None
-        return
-    if scales is None:
-        raise ValueError("a run with qat needs the quantiser")
-    phase = IntegerPhase(student, run.qat, run, text, scales)
-    try:
-        yield phase.before
-    finally:
-        phase.close()
+def _corpus(run: TrainingRun, processes: Processes) -> tuple[TokenText, TokenText]:
+    """Return the run's texts; the first process tokenises them, and the others read what it has written."""
+    if not processes.first:
+        processes.wait()
+        return corpus(run)
+    texts = corpus(run)
+    processes.wait()
+    return texts
 
 
-def initial_student(run: TrainingRun, teacher: nn.Module, text: TokenText) -> BiSpikCLM:
-    """Return the student that the run starts from: random weights and its initial firing rates, or a checkpoint.
-
-    Raises:
-        BispikError: if the checkpoint cannot be read, or is of another network.
-    """
-    if run.start.checkpoint is not None:
-        checkpoint = load_checkpoint(run.start.checkpoint)
-        if checkpoint.config != run.model:
-            raise BispikError(
-                f"{run.start.checkpoint}: {_difference(checkpoint.config, run.model)}; a run starts from a network "
-                "of its own [model] only"
-            )
-        return checkpoint.network()
-    student = BiSpikCLM(run.model)
-    if run.start.embeddings == "teacher":
-        with torch.no_grad():
-            tokens, positions = teacher_embeddings(teacher, run.model.max_positions)
-            student.token_embedding.weight.copy_(tokens)
-            student.position_embedding.weight.copy_(positions)
-    first = random_batch(text, run.student.batch, run.model.max_positions, np.random.default_rng(run.seed))
-    set_initial_rates(student, torch.from_numpy(first[:, :-1]), run.start.rate, run.start.score_rate)
-    return student
-
-
-def _difference(found: BiSpikCLMConfig, wanted: BiSpikCLMConfig) -> str:
-    theirs, ours = found.to_dict(), wanted.to_dict()
-    name = next(name for name in ours if ours[name] != theirs[name])
-    return f"{name} is {theirs[name]} there, and {ours[name]} in the run"
+def _begin(state: TrainingState, processes: Processes, *, fresh: bool) -> None:
+    """Take an earlier run's state away if that is asked for, before any process looks for it."""
+    if fresh and processes.first:
+        state.remove()
+    processes.wait()
 
 
 def _evaluated(student: BiSpikCLM, text: TokenText) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_errors_are_one_line_and_exit_2(
     assert captured.err.startswith("bispik-train: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
-    assert {file.name for file in set(tmp_path.iterdir()) - before} <= {"tokenizer.json"}
+    assert {file.name for file in set(tmp_path.iterdir()) - before} <= {"tokenizer.json", ".cache"}
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])

@@ -15,7 +15,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare" / "train.to
 
 def test_paths_are_beside_the_file(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path))
-    assert run.data.train == tmp_path / "text.txt"
+    assert run.data.train == str(tmp_path / "text.txt")
+    assert run.data.cache == tmp_path / ".cache"
     assert run.teacher.source == str(tmp_path / "teacher")
     assert run.card is not None
     assert run.card.file == tmp_path / "CARD.md"
@@ -50,6 +51,9 @@ def test_the_examples_run_is_valid() -> None:
         ("[losses]", "[qat]\nfirst = 1\n[losses]", r"\[qat\]: first is 1"),
         ("[teacher]", "[teachers]", r"\[teacher\]: missing keys source"),
         ("[data]", "[texts]", r"table \[data\] is missing"),
+        ('"text.txt"', '"hub:"', r"\[data\]: hub:: no data set is named"),
+        ("[data]", "[data]\nmax_tokens = 1", r"\[data\]: max_tokens is 1; it must be at least 2"),
+        ("[data]", '[data]\nnew_tokenizer = "mine"', "choose one of trained, teacher"),
         ("[model]", "[network]", r"table \[model\] is missing"),
         ("vocab_size = 280", "vocab_size = 0", r"\[model\]: configuration: vocab_size is 0"),
         ("vocab_size = 280", "vocab_size = 1.5", r"\[model\]: vocab_size is 1.5; expected int"),
@@ -83,6 +87,11 @@ def test_a_teacher_is_a_folder_or_a_name_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "facebook" / "opt-125m").mkdir(parents=True)
     local = load_run(path, {"teacher": {"source": "facebook/opt-125m"}})
     assert local.teacher.source == str(tmp_path / "facebook" / "opt-125m")
+
+
+def test_a_text_may_be_on_the_hub(tmp_path: Path) -> None:
+    name = "hub:HuggingFaceFW/fineweb-edu?name=sample-10BT&split=train"
+    assert load_run(write_run(tmp_path, TOML.replace("text.txt", name))).data.train == name
 
 
 def test_a_command_lines_options_replace_the_files_values(tmp_path: Path) -> None:

@@ -16,13 +16,22 @@ import torch
 from bispik.models.bispikclm import training
 from bispik.models.bispikclm.card import write_card
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bispik.models.bispikclm.corpus import check_tokenizer, corpus
+from bispik.models.bispikclm.data import load_tokenizer
 from bispik.models.bispikclm.evaluate import evaluate, recorded_rates
 from bispik.models.bispikclm.initial_rates import set_initial_rates
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 from bispik.models.bispikclm.optimise import learning_rate
 from bispik.models.bispikclm.run_config import Losses, Start, Teacher, TrainingRun, load_run
 from bispik.models.bispikclm.run_log import json_lines, read_log
-from bispik.models.bispikclm.teacher import build_teacher, check_teacher, load_teacher, save_teacher
+from bispik.models.bispikclm.teacher import (
+    build_teacher,
+    check_teacher,
+    load_teacher,
+    save_teacher,
+    teacher_signals,
+    teacher_tokenizer,
+)
 from bispik.models.errors import BispikError
 from tests.models.runs import write_run
 
@@ -64,7 +73,7 @@ def test_what_is_stored_is_what_was_measured(finished: tuple[TrainingRun, Log]) 
     checkpoint = load_checkpoint(run.checkpoint)
     for tensor in checkpoint.tensors.values():
         assert tensor.dim() < 2 or torch.equal(tensor, tensor.half().float())
-    result = evaluate(checkpoint.network(), training.corpus(run)[1])
+    result = evaluate(checkpoint.network(), corpus(run)[1])
     assert lines[-1]["bits_per_byte"] == pytest.approx(result.bits_per_byte)
     assert lines[-1]["firing_rates"] == pytest.approx(result.firing_rates)
     assert 0.02 < result.mean_rate < 0.6
@@ -181,25 +190,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(finished: tuple[TrainingRun, Lo
     assert list(tmp_path.iterdir()) == []
 
 
-def with_text(run: TrainingRun, **texts: Path) -> TrainingRun:
-    return dataclasses.replace(run, data=dataclasses.replace(run.data, **texts))
+def with_data(run: TrainingRun, **changes: Any) -> TrainingRun:
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, **changes))
 
 
 def test_corpus_errors(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
     run, _ = finished
     (tmp_path / "short.txt").write_text("In the beginning")
     with pytest.raises(BispikError, match=r"short.txt: \d+ tokens; more than max_positions \(16\)"):
-        training.corpus(with_text(run, train=tmp_path / "short.txt"))
-    _, validation = training.corpus(with_text(run, validation=tmp_path / "short.txt"))
+        corpus(with_data(run, train=str(tmp_path / "short.txt")))
+    _, validation = corpus(with_data(run, validation=str(tmp_path / "short.txt")))
     assert evaluate(load_checkpoint(run.checkpoint).network(), validation).tokens == len(validation.ids) - 1
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(BispikError, match=r"empty\.txt: 0 tokens"):
-        training.corpus(with_text(run, train=tmp_path / "empty.txt"))
+        corpus(with_data(run, train=str(tmp_path / "empty.txt")))
     with pytest.raises(BispikError, match="cannot read"):
-        training.corpus(with_text(run, train=tmp_path / "none.txt"))
+        corpus(with_data(run, train=str(tmp_path / "none.txt")))
+    assert len(corpus(with_data(run, max_tokens=100))[0].ids) == 100
     small = dataclasses.replace(run.model, vocab_size=260)
     with pytest.raises(BispikError, match=r"the tokeniser has \d+ tokens, the model 260"):
-        training.corpus(dataclasses.replace(run, model=small))
+        corpus(dataclasses.replace(run, model=small))
 
 
 def test_teacher_errors(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
@@ -219,6 +229,65 @@ def test_teacher_errors(finished: tuple[TrainingRun, Log], tmp_path: Path) -> No
             (tmp_path / "model.safetensors").write_bytes(contents)
         with pytest.raises(BispikError, match="not an OPT checkpoint folder"):
             load_teacher(str(tmp_path))
+
+
+def test_the_tokeniser_must_be_the_teachers(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run = finished[0]
+    check_tokenizer(run)  # the stage of the teacher has put a copy into its folder
+    values = json.loads(run.data.tokenizer.read_text())
+    vocabulary = values["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (tmp_path / "swapped.json").write_text(json.dumps(values))
+    other = with_data(run, tokenizer=tmp_path / "swapped.json")
+    message = r"swapped\.json: not the tokeniser of the teacher .*: 2 tokens differ; 'a' is \d+ here and \d+ there"
+    with pytest.raises(BispikError, match=message):
+        training.train_student(dataclasses.replace(other, checkpoint=tmp_path / "student.pt"), lambda _metrics: None)
+    copied = with_data(run, tokenizer=tmp_path / "copied.json", new_tokenizer="teacher")
+    corpus(copied)
+    assert json.loads((tmp_path / "copied.json").read_text()) == json.loads(run.data.tokenizer.read_text())
+    sheet = tmp_path / "teacher" / "config.json"
+    sheet.parent.mkdir()
+    sheet.write_bytes((Path(run.teacher.source) / "config.json").read_bytes())
+    bare = dataclasses.replace(other, teacher=Teacher(source=str(sheet.parent)))
+    check_tokenizer(bare)  # nothing to compare with
+    with pytest.raises(BispikError, match="the teacher has no tokeniser of its own"):
+        corpus(with_data(bare, tokenizer=tmp_path / "none.json", new_tokenizer="teacher"))
+
+
+def test_the_tokeniser_of_a_teacher_as_the_hub_holds_it(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    run = finished[0]
+    model = json.loads(run.data.tokenizer.read_text())["model"]
+    folder = tmp_path / "teacher"
+    save_teacher(build_teacher(run.model, 0.0), folder)
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, **{token: 3 + index for token, index in model["vocab"].items()}}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = [" ".join(pair) for pair in model["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    special = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
+    found = teacher_tokenizer(str(folder))
+    assert found is not None
+    assert found.token_to_id("</s>") == 2
+    text = "In the beginning God created"
+    assert [i - 3 for i in found.encode(text, add_special_tokens=False).ids] == (
+        load_tokenizer(run.data.tokenizer).encode(text).ids
+    )
+
+
+def test_a_teacher_whose_embeddings_are_narrower(tmp_path: Path) -> None:
+    """As OPT-350M: norms behind the parts of a layer, and a projection that is no layer's hidden state."""
+    library = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "word_embed_proj_dim": 8, "ffn_dim": 32, "num_attention_heads": 2}
+    shape = {"num_hidden_layers": 2, "vocab_size": 20, "max_position_embeddings": 6, "do_layer_norm_before": False}
+    special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    library.OPTForCausalLM(library.OPTConfig(**sizes, **shape, **special)).save_pretrained(tmp_path / "opt")
+    teacher = load_teacher(str(tmp_path / "opt"))
+    ids = torch.randint(0, 20, (2, 6))
+    signals = teacher_signals(teacher, ids, Losses())
+    assert [state.shape for state in signals.hidden] == [(2, 6, 16)] * 3
+    head = teacher.get_parameter("model.decoder.embed_tokens.weight")
+    projection = teacher.get_parameter("model.decoder.project_out.weight")
+    torch.testing.assert_close(signals.hidden[-1] @ projection.T @ head.T, signals.logits)
 
 
 @pytest.mark.parametrize(
