@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from bispik.models.bispikclm.run_config import load_run
+from bispik.models.bispikclm.sweep_config import load_sweep
 from bispik.models.errors import BispikError
 from tests.models.runs import TOML, write_run
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare" / "train.toml"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare"
 
 
 def test_paths_are_beside_the_file(tmp_path: Path) -> None:
@@ -25,8 +26,18 @@ def test_paths_are_beside_the_file(tmp_path: Path) -> None:
     assert run.student.gradient_clip == 1.0
 
 
-def test_the_examples_run_is_valid() -> None:
-    assert load_run(EXAMPLE).model.num_layers == 4
+@pytest.mark.parametrize(("name", "layers", "steps"), [("train", 4, 4), ("train_t2", 4, 2), ("sweep/small", 2, 4)])
+def test_the_examples_runs_are_valid(name: str, layers: int, steps: int) -> None:
+    model = load_run(EXAMPLE / f"{name}.toml").model
+    assert (model.num_layers, model.steps_per_token) == (layers, steps)
+
+
+@pytest.mark.parametrize("name", ["ablation", "pareto"])
+def test_the_examples_sweeps_are_valid(name: str, tmp_path: Path) -> None:
+    sweep = load_sweep(EXAMPLE / "sweep" / f"{name}.toml", tmp_path)
+    assert sweep.calibration.is_file()
+    assert sweep.held_out.is_file()
+    assert len({variant.run for variant in sweep.variants}) == len(sweep.variants) > 8
 
 
 @pytest.mark.parametrize(
