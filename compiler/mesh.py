@@ -92,8 +92,8 @@ def distance(target: Target, system: System, source: Places, destination: Places
     """Return the way from each source to the destination at the same index."""
     columns, rows = target.mesh.columns.value, target.mesh.rows.value
     source_chip, destination_chip = _chip_grid(system, source), _chip_grid(system, destination)
-    across = np.abs(source_chip[0] - destination_chip[0])
-    along = np.abs(source_chip[1] - destination_chip[1])
+    across: IntArray = np.abs(source_chip[0] - destination_chip[0])
+    along: IntArray = np.abs(source_chip[1] - destination_chip[1])
     east_west = np.abs(source_chip[0] * columns + source.x - destination_chip[0] * columns - destination.x)
     north_south = np.abs(source_chip[1] * rows + source.y - destination_chip[1] * rows - destination.y)
     return Distance(x_hops=east_west - across, y_hops=north_south - along, crossings=across + along)

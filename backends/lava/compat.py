@@ -50,9 +50,10 @@ def _import_lava() -> None:
         importlib.import_module("lava.magma.compiler.var_model")
 
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        reshape: Any = np.reshape  # its types differ from release to release
         reshape_port = ports.ReshapePort
-        reshape_port.get_transform_func_fwd = lambda port: functools.partial(np.reshape, shape=port.shape)
-        reshape_port.get_transform_func_bwd = lambda port: functools.partial(np.reshape, shape=port.old_shape)
+        reshape_port.get_transform_func_fwd = lambda port: functools.partial(reshape, shape=port.shape)
+        reshape_port.get_transform_func_bwd = lambda port: functools.partial(reshape, shape=port.old_shape)
 
 
 @contextmanager
