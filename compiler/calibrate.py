@@ -39,8 +39,9 @@ def sample_inputs(outputs: FloatArray, seed: int) -> FloatArray:
 def row_scales(weight: FloatArray, inputs: FloatArray, bits: int, *, per_row: bool) -> FloatArray:
     """Return integer units per unit of weight, by row, that least distort the currents of the sampled inputs.
 
-    For each candidate clip c the scale is q / (c * max|w|), q the largest integer; the error is the sum over samples
-    of ((rounded / scale - w) . x)^2, by row or summed over all rows. For 1 bit the scale is 1 / mean|w|.
+    For each candidate clip c the scale is q / (c * max|w|), q the largest integer; a row that lies on a lattice of
+    integers already (`lattice_scales`) has that one as a candidate too. The error is the sum over samples of
+    ((rounded / scale - w) . x)^2, by row or summed over all rows. For 1 bit the scale is 1 / mean|w|.
 
     Args:
         weight: (rows, inputs).
@@ -56,8 +57,11 @@ def row_scales(weight: FloatArray, inputs: FloatArray, bits: int, *, per_row: bo
     gram = inputs.T @ inputs
     best_error: FloatArray | None = None
     best = np.zeros(len(weight))
-    for clip in CLIP_CANDIDATES:
-        scale = largest_integer(bits) / (clip * peak)
+    candidates = [largest_integer(bits) / (clip * peak) for clip in CLIP_CANDIDATES]
+    if per_row:
+        lattice = lattice_scales(weight, bits)
+        candidates.append(np.where(lattice > 0, lattice, candidates[0]))
+    for scale in candidates:
         difference = rounded(weight, scale, bits) / scale[:, None] - weight
         error = np.einsum("ij,ij->i", difference @ gram, difference)
         error = error if per_row else np.full(len(weight), error.sum())
@@ -65,6 +69,34 @@ def row_scales(weight: FloatArray, inputs: FloatArray, bits: int, *, per_row: bo
         best = np.where(better, scale, best)
         best_error = error if best_error is None else np.minimum(error, best_error)
     return best
+
+
+def lattice_scales(weight: FloatArray, bits: int) -> FloatArray:
+    """Return by row the scale under which all its weights are integers of ``bits`` bits; 0 where there is none.
+
+    Quantisation-aware training leaves its weights on the integers that it has trained. They may have been stored in
+    half precision since: a weight and the largest one of its row are then off by a 2048th of themselves each.
+    """
+    limit = largest_integer(bits)
+    peak = _positive(np.abs(weight).max(axis=1))
+    scales = np.zeros(len(weight))
+    for largest in range(limit // 2 + 1, limit + 1):  # a coarser lattice is part of one of these
+        scale = largest / peak
+        rows = np.flatnonzero(_are_integers(weight[:, :_PROBED_WEIGHTS], scale, largest))
+        rows = rows[_are_integers(weight[rows], scale[rows], largest)]
+        scales[rows] = scale[rows]
+    return scales
+
+
+_PROBED_WEIGHTS = 64
+"""So many weights of a row are looked at first: hardly a row that is not on a lattice gets past them."""
+
+
+def _are_integers(weight: FloatArray, scale: FloatArray, largest: int) -> npt.NDArray[np.bool_]:
+    """Say by row whether all scaled weights are integers, but for two roundings to half precision."""
+    scaled = weight * scale[:, None]
+    nearly: npt.NDArray[np.bool_] = (np.abs(scaled - np.rint(scaled)) <= largest * 2.0**-10).all(axis=1)
+    return nearly
 
 
 def _positive(values: FloatArray) -> FloatArray:

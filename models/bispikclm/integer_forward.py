@@ -26,11 +26,12 @@ from bispik.models.bispikclm.integer_arithmetic import (
     NeuronModel,
     fuse_kernels,
     integer_neurons,
+    integer_weight,
     project,
     rounded,
 )
 from bispik.models.bispikclm.integer_population import Drive, IntegerPopulation
-from bispik.models.bispikclm.integer_scales import IntegerScales
+from bispik.models.bispikclm.integer_scales import IntegerScales, RowUnits
 from bispik.models.bispikclm.model import BiSpikCLM, Block, LayerCache, Observed, SpikingNeurons
 from bispik.models.errors import BispikError
 
@@ -67,6 +68,22 @@ def integer_forward(model: BiSpikCLM, scales: IntegerScales, *, compiled: bool =
                 delattr(module, name)  # the class's method shows again
             else:
                 setattr(module, name, before)
+
+
+@torch.no_grad()
+def put_on_lattice(model: BiSpikCLM, scales: IntegerScales) -> None:
+    """Replace projections' weights by the integers that the network computes with, in units of the weights.
+
+    The compiler then finds the same integers again, whatever text it calibrates on. Populations of the ``stock``
+    program keep their weights: one threshold for all leaves their compiler no choice of a scale by row.
+    """
+    for name, population in _IntegerNetwork(model, scales, compiled=False).populations.items():
+        projection, scale = population.drive.projection, scales.populations[name]
+        if projection is None or not isinstance(scale, RowUnits):
+            continue
+        gain, units, limits = population.weight_gain(), population.units(), scales.limits
+        integers = integer_weight(projection.weight, gain, units, limits.weight, limits.binary_weights)
+        projection.weight.copy_(integers.double() / (gain * units)[:, None])
 
 
 class _IntegerNetwork:

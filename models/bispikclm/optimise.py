@@ -89,7 +89,7 @@ def optimise(
         tokens = (step + 1) * stage.batch * run.model.max_positions
         speed = {"tokens": tokens, "tokens_per_second": tokens / seconds}
         report({"stage": state.stage, "step": step + 1, **metrics, **speed})
-        if (step + 1) % stage.save_every == 0:
+        if (step + 1) % stage.save_every == 0 and step + 1 < stage.steps:
             state.save(task.module, optimizer, Progress(step=step + 1, seconds=time.monotonic() - started))
 
 

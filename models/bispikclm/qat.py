@@ -10,8 +10,8 @@ import numpy as np
 
 from bispik.models.bispikclm.checkpoint import Checkpoint
 from bispik.models.bispikclm.data import TokenText, random_batch
-from bispik.models.bispikclm.integer_forward import integer_forward
-from bispik.models.bispikclm.integer_scales import ScaleSource
+from bispik.models.bispikclm.integer_forward import integer_forward, put_on_lattice
+from bispik.models.bispikclm.integer_scales import IntegerScales, ScaleSource
 from bispik.models.bispikclm.model import BiSpikCLM
 from bispik.models.bispikclm.run_config import IntegerTraining, TrainingRun
 
@@ -33,7 +33,7 @@ class IntegerPhase:
         generator = np.random.default_rng(run.seed)
         self.calibration = random_batch(text, CALIBRATION_WINDOWS, run.model.max_positions - 1, generator)
         self.mode = ExitStack()
-        self.active = False
+        self.scales: IntegerScales | None = None
 
     def before(self, step: int) -> None:
         """Prepare step number ``step``, counted from 0.
@@ -44,17 +44,21 @@ class IntegerPhase:
         if step < self.first_step:
             return
         due = (step - self.first_step) % self.qat.refresh == 0 or step % self.run.student.save_every == 0
-        if self.active and not due:
+        if self.scales is not None and not due:
             return
         self.close()
-        scales = self.source(Checkpoint.of(self.student), self.calibration)
-        self.mode.enter_context(integer_forward(self.student, scales, compiled=self.run.compile))
-        self.active = True
+        self.scales = self.source(Checkpoint.of(self.student), self.calibration)
+        self.mode.enter_context(integer_forward(self.student, self.scales, compiled=self.run.compile))
+
+    def finish(self) -> None:
+        """Leave the weights on the integers that were trained, so that the compiler finds these and no others."""
+        if self.scales is not None:
+            put_on_lattice(self.student, self.scales)
 
     def close(self) -> None:
         """Leave integer mode; harmless if repeated."""
         self.mode.close()
-        self.active = False
+        self.scales = None
 
 
 @contextmanager
@@ -70,5 +74,6 @@ def integers_of(
     phase = IntegerPhase(student, run.qat, run, text, scales)
     try:
         yield phase.before
+        phase.finish()
     finally:
         phase.close()

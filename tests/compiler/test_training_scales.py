@@ -28,7 +28,7 @@ from bispik.compiler.quantize_neurons import integer_neurons
 from bispik.compiler.training_scales import module_name, scales_of, training_scales
 from bispik.models.bispikclm.checkpoint import Checkpoint
 from bispik.models.bispikclm.integer_arithmetic import integer_weight
-from bispik.models.bispikclm.integer_forward import integer_forward, population_drives
+from bispik.models.bispikclm.integer_forward import integer_forward, population_drives, put_on_lattice
 from bispik.models.bispikclm.integer_population import IntegerPopulation as TrainedPopulation
 from bispik.models.bispikclm.model import SpikingNeurons
 from bispik.models.errors import BispikError
@@ -291,3 +291,26 @@ def test_fused_kernels_spike_the_same(form: dict[str, Any]) -> None:
         assert torch.equal(spikes[1][name][0], expected), name
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([1, 2, 4, 8]), st.booleans())
+def test_weights_put_on_the_lattice_are_found_again_on_any_text(seed: int, bits: int, half: bool) -> None:
+    checkpoint = random_checkpoint(seed, current_norm="batch")
+    options = QuantizeOptions(window=12, bits=bits)
+    text, other = (np.random.default_rng(seed + number).integers(0, 23, (3, 12)) for number in range(2))
+    model, scales = checkpoint.network(), training_scales(checkpoint, text, options)
+    put_on_lattice(model, scales)
+    stored = Checkpoint.of(model)
+    if half:
+        tensors = {name: t.half().float() if t.dim() > 1 else t for name, t in stored.tensors.items()}
+        stored = Checkpoint(config=stored.config, tensors=tensors)
+    before = quantize(lift(checkpoint), run_float(lift(checkpoint), text), options)
+    after = quantize(lift(stored), run_float(lift(stored), other), options)
+    for one, two in zip(before.of_kind(IntegerPopulation), after.of_kind(IntegerPopulation), strict=True):
+        for trained, found in zip(one.inputs, two.inputs, strict=True):
+            if trained.weight is None or found.weight is None:
+                continue
+            # A row whose integers have a common factor may be found without it.
+            factor = np.abs(trained.weight).max(axis=1) / np.abs(found.weight).max(axis=1)
+            np.testing.assert_array_equal(trained.weight, found.weight * factor[:, None])
