@@ -137,7 +137,7 @@ def test_a_reduced_sheet_trains_and_resumes(size: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_shape_of_125m_trains_and_resumes(tmp_path: Path) -> None:
-    """Every size but the sequence's and the batch's, and all rows of the vocabulary; about 8 GB."""
+    """Every size but the sequence's and the batch's, and all rows of the vocabulary; 3.5 GB."""
     changes = {"model.max_positions": 32, "student.steps": 2, "student.batch": 1, "student.accumulate": 1}
     run = local("125m", tmp_path, {**changes, "student.warmup": 1, "student.save_every": 1})
     with pytest.raises(KilledError):
