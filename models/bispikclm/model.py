@@ -157,9 +157,9 @@ class SpikingAttention(nn.Module):
         self.mixed_spike = SpikingNeurons(config, channels=size) if config.attention_output_spike else nn.Identity()
 
     def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache, Tensor]:
-        """Return the spikes, the keys and values including this call's tokens, and the attention map A.
+        """Return the spikes, the keys and values including this call's tokens, and the mean over time of A.
 
-        A is (time steps, batch, heads, queries, keys), 0 where the causal mask stops it.
+        That is (batch, heads, queries, keys), at least float32, 0 where the causal mask stops it.
         """
         heads = (*residual.shape[:3], self.config.num_heads, self.config.head_dim)
         spikes = self.input_spike(self.norm(residual))
@@ -177,7 +177,8 @@ class SpikingAttention(nn.Module):
         mask = torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril(keys - queries)
         attention_map = self.score_spike(query @ key.transpose(3, 4), mask).to(value.dtype)
         mixed = self.mixed_spike((attention_map @ value).transpose(2, 3).reshape(residual.shape))
-        return self.output_spike(self.output(mixed)), LayerCache(key, value), attention_map
+        mean_map = attention_map.mean(0, dtype=working_dtype(attention_map.dtype))
+        return self.output_spike(self.output(mixed)), LayerCache(key, value), mean_map
 
 
 class SpikingFeedForward(nn.Module):
@@ -210,10 +211,10 @@ class Block(nn.Module):
         self.output_spike = SpikingNeurons(config, channels=channels) if config.block_output_spike else nn.Identity()
 
     def forward(self, residual: Tensor, past: LayerCache | None = None) -> tuple[Tensor, LayerCache, Tensor]:
-        """Return the residual stream behind this block, its keys and values, and its attention map."""
-        attended, cache, attention_map = self.attention(residual, past)
+        """Return the residual stream behind this block, its keys and values, and the mean over time of A."""
+        attended, cache, mean_map = self.attention(residual, past)
         residual = residual + attended
-        return self.joined(residual, self.ffn(residual)), cache, attention_map
+        return self.joined(residual, self.ffn(residual)), cache, mean_map
 
     def joined(self, residual: Tensor, change: Tensor) -> Tensor:
         """Add the feed-forward part's change to the residual stream."""
@@ -222,15 +223,15 @@ class Block(nn.Module):
 
 
 def _checkpointed(block: nn.Module, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a block of which only input and outputs stay in memory; returns residual stream and attention map."""
-    residual, _, attention_map = checkpoint(
+    """Run a block of which only input and outputs stay in memory; returns residual stream and mean attention map."""
+    residual, _, mean_map = checkpoint(
         block,
         residual,
         use_reentrant=False,
         preserve_rng_state=False,
         context_fn=lambda: (nullcontext(), _kept_buffers(block)),
     )
-    return residual, attention_map
+    return residual, mean_map
 
 
 @contextmanager
@@ -252,7 +253,7 @@ class Observed:
     residuals: list[Tensor] = field(default_factory=list[Tensor])
     """The residual stream behind the embedding and behind each block, each (time steps, batch, tokens, hidden)."""
     attention_maps: list[Tensor] = field(default_factory=list[Tensor])
-    """By block: A, (time steps, batch, heads, queries, keys)."""
+    """By block: the mean of A over the time steps, (batch, heads, queries, keys), at least float32."""
 
 
 class BiSpikCLM(nn.Module):
@@ -315,13 +316,13 @@ class BiSpikCLM(nn.Module):
         caches: list[LayerCache] = []
         for index, block in enumerate(self.blocks):
             if self.checkpoint_activations and self.training and past is None:
-                residual, attention_map = _checkpointed(block, residual)
+                residual, mean_map = _checkpointed(block, residual)
             else:
-                residual, cache, attention_map = block(residual, None if past is None else past[index])
+                residual, cache, mean_map = block(residual, None if past is None else past[index])
                 caches.append(cache)
             if observed is not None:
                 observed.residuals.append(residual)
-                observed.attention_maps.append(attention_map)
+                observed.attention_maps.append(mean_map)
         return self.readout(residual), caches
 
     def readout(self, residual: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.evaluate import count_spikes, hooked_spikes
@@ -122,7 +123,7 @@ class Distillation(nn.Module):
             terms["embedding"] = functional.mse_loss(currents.float().mean(0), signals.hidden[0].float())
         if losses.attention:
             maps = zip(observed.attention_maps, signals.attentions, strict=True)
-            terms["attention"] = torch.stack([self._attention(*pair) for pair in maps]).mean()
+            terms["attention"] = torch.stack([self._attention_kept_small(*pair) for pair in maps]).mean()
         if losses.features:
             layers = zip(self.projectors, observed.residuals[1:], signals.hidden[1:], strict=True)
             terms["features"] = torch.stack([self._features(*layer) for layer in layers]).mean()
@@ -132,9 +133,16 @@ class Distillation(nn.Module):
             terms["hard_targets"] = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         return terms
 
-    def _attention(self, attention_map: Tensor, wanted: Tensor) -> Tensor:
-        found, tokens = attention_map.float().mean(0), wanted.shape[-1]
-        wanted = wanted.float()
+    def _attention_kept_small(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Return one layer's SAA; with activation checkpointing no more than the two maps stay in memory."""
+        if not (self.student.checkpoint_activations and self.training):
+            return self._attention(found, wanted)
+        result: Tensor = checkpoint(self._attention, found, wanted, use_reentrant=False, preserve_rng_state=False)
+        return result
+
+    def _attention(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Return SAA of a layer from m(A) and P, each (batch, heads, tokens, tokens)."""
+        found, wanted, tokens = found.float(), wanted.float(), wanted.shape[-1]
         with torch.no_grad():
             coded = self.rate_code(wanted)
         # All are 0 above the diagonal, where no pair exists: the squares are summed over all and divided by the rest.

@@ -1,8 +1,14 @@
-"""A training run so small that it takes seconds."""
+"""A training run so small that it takes seconds, and how a run is killed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from bispik.cli.quantiser import quantiser
+from bispik.models.bispikclm.run_config import TrainingRun
+from bispik.models.bispikclm.run_log import json_lines, read_log
+from bispik.models.bispikclm.training import train_student, train_teacher
 
 TOML = """
 checkpoint = "student.pt"
@@ -69,3 +75,28 @@ def write_run(folder: Path, toml: str = TOML) -> Path:
     path = folder / "run.toml"
     path.write_text(toml)
     return path
+
+
+class KilledError(Exception):
+    """Stands for the process ending at once."""
+
+
+def train(run: TrainingRun, *, kill_behind: int = 0, stage: str = "student") -> None:
+    """Train a stage; optionally die behind a step."""
+    write = json_lines(run.log)
+
+    def report(metrics: dict[str, Any]) -> None:
+        write(metrics)
+        if metrics.get("step") == kill_behind and "loss" in metrics:
+            raise KilledError
+
+    if stage == "teacher":
+        train_teacher(run, report)
+    else:
+        train_student(run, report, scales=quantiser(run))
+
+
+def losses(run: TrainingRun, stage: str = "student") -> list[dict[str, Any]]:
+    timed = ("tokens_per_second",)
+    lines = [line for line in read_log(run.log) if line.get("stage") == stage and "loss" in line]
+    return [{name: value for name, value in line.items() if name not in timed} for line in lines]

@@ -10,43 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from bispik.cli.quantiser import quantiser
 from bispik.models.bispikclm.checkpoint import load_checkpoint
 from bispik.models.bispikclm.run_config import IntegerTraining, TrainingRun, load_run
 from bispik.models.bispikclm.run_log import json_lines, read_log
-from bispik.models.bispikclm.training import train_student, train_teacher
+from bispik.models.bispikclm.training import train_student
 from bispik.models.errors import BispikError
-from tests.models.runs import TOML, write_run
+from tests.models.runs import TOML, KilledError, losses, train, write_run
 
 STEPS = 8
 SHORT = TOML.replace("steps = 30", f"steps = {STEPS}\nsave_every = 3\naccumulate = 2").replace(
     "warmup = 5\n", "warmup = 2\ndropout = 0.1\n", 1
 )
-
-
-class KilledError(Exception):
-    """Stands for the process ending at once."""
-
-
-def train(run: TrainingRun, *, kill_behind: int = 0, stage: str = "student") -> None:
-    """Train a stage; optionally die behind a step."""
-    write = json_lines(run.log)
-
-    def report(metrics: dict[str, Any]) -> None:
-        write(metrics)
-        if metrics.get("step") == kill_behind and "loss" in metrics:
-            raise KilledError
-
-    if stage == "teacher":
-        train_teacher(run, report)
-    else:
-        train_student(run, report, scales=quantiser(run))
-
-
-def losses(run: TrainingRun, stage: str = "student") -> list[dict[str, Any]]:
-    timed = ("tokens_per_second",)
-    lines = [line for line in read_log(run.log) if line.get("stage") == stage and "loss" in line]
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
 
 @pytest.fixture(scope="module")

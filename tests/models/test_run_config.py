@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
-from bispik.models.bispikclm.run_config import load_run
+from bispik.models.bispikclm.config import BiSpikCLMConfig
+from bispik.models.bispikclm.run_config import (
+    Card,
+    Data,
+    IntegerTraining,
+    Losses,
+    Stage,
+    Start,
+    Teacher,
+    TrainingRun,
+    load_run,
+)
 from bispik.models.bispikclm.sweep_config import load_sweep
 from bispik.models.errors import BispikError
 from tests.models.runs import TOML, write_run
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv_shakespeare"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "kjv_shakespeare"
 
 
 def test_paths_are_beside_the_file(tmp_path: Path) -> None:
@@ -38,6 +52,18 @@ def test_the_examples_sweeps_are_valid(name: str, tmp_path: Path) -> None:
     assert sweep.calibration.is_file()
     assert sweep.held_out.is_file()
     assert len({variant.run for variant in sweep.variants}) == len(sweep.variants) > 8
+
+
+def test_the_documentation_has_a_valid_run_and_every_key(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    shown = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert shown is not None
+    assert load_run(write_run(tmp_path, shown[1])).student.steps == 300
+    section = text[text.index("## The run's file") : text.index("## Texts")]
+    named = set(re.findall(r"`\[?([a-z_0-9.]+)\]?`", section))
+    for record in (TrainingRun, Data, BiSpikCLMConfig, Teacher, Stage, Start, Losses, IntegerTraining, Card):
+        keys = {field.name for field in dataclasses.fields(record)}
+        assert keys - named <= {"training"}, record  # a table of its own: [teacher.training]
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,13 @@ def test_every_term_is_its_equation() -> None:
     with torch.no_grad():
         terms = module(ids(), wanted)
         observed = Observed()
-        logits = module.student(ids()[:, :-1], observed=observed)[0]
+        with recorded_spikes(module.student) as spikes:
+            logits = module.student(ids()[:, :-1], observed=observed)[0]
         attention, features = 0.0, 0.0
         for layer in range(2):
-            found = observed.attention_maps[layer].mean(0)
+            (attention_map,) = spikes[f"blocks.{layer}.attention.score_spike"]
+            found = attention_map.mean(0)
+            assert torch.equal(observed.attention_maps[layer], found)
             pairs = [
                 (float(found[b, h, i, j]), float(wanted.attentions[layer][b, h, i, j]))
                 for b in range(3)
