@@ -95,8 +95,8 @@ _PROBED_WEIGHTS = 64
 def _are_integers(weight: FloatArray, scale: FloatArray, largest: int) -> npt.NDArray[np.bool_]:
     """Say by row whether all scaled weights are integers, but for two roundings to half precision."""
     scaled = weight * scale[:, None]
-    nearly: npt.NDArray[np.bool_] = (np.abs(scaled - np.rint(scaled)) <= largest * 2.0**-10).all(axis=1)
-    return nearly
+    off: FloatArray = np.abs(scaled - np.rint(scaled))
+    return np.asarray((off <= largest * 2.0**-10).all(axis=1))
 
 
 def _positive(values: FloatArray) -> FloatArray:

@@ -40,7 +40,9 @@ def test_paths_are_beside_the_file(tmp_path: Path) -> None:
     assert run.student.gradient_clip == 1.0
 
 
-@pytest.mark.parametrize(("name", "layers", "steps"), [("train", 4, 4), ("train_t2", 4, 2), ("sweep/small", 2, 4)])
+@pytest.mark.parametrize(
+    ("name", "layers", "steps"), [("train", 4, 4), ("train_t2", 4, 2), ("train_4bit", 4, 4), ("sweep/small", 2, 4)]
+)
 def test_the_examples_runs_are_valid(name: str, layers: int, steps: int) -> None:
     model = load_run(EXAMPLE / f"{name}.toml").model
     assert (model.num_layers, model.steps_per_token) == (layers, steps)
