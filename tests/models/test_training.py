@@ -7,12 +7,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
+from bispik.cli.quantiser import quantiser
+from bispik.compiler.float_network import run_float
+from bispik.compiler.lift import lift
+from bispik.compiler.program import IntegerPopulation, QuantizedProgram
+from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.models.bispikclm import training
 from bispik.models.bispikclm.card import write_card
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -22,7 +27,7 @@ from bispik.models.bispikclm.evaluate import evaluate, recorded_rates
 from bispik.models.bispikclm.initial_rates import set_initial_rates
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 from bispik.models.bispikclm.optimise import learning_rate
-from bispik.models.bispikclm.run_config import Losses, Start, Teacher, TrainingRun, load_run
+from bispik.models.bispikclm.run_config import IntegerTraining, Losses, Start, Teacher, TrainingRun, load_run
 from bispik.models.bispikclm.run_log import json_lines, read_log
 from bispik.models.bispikclm.teacher import (
     build_teacher,
@@ -344,3 +349,50 @@ def test_transformers_is_imported_only_for_a_teacher() -> None:
         "sys.exit('transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("neurons", ["bispik", "stock"])
+def test_a_hard_reset_trains_in_integers_of_both_neuron_programs(
+    finished: tuple[TrainingRun, Log], tmp_path: Path, neurons: Literal["bispik", "stock"]
+) -> None:
+    run = dataclasses.replace(
+        finished[0],
+        model=dataclasses.replace(finished[0].model, reset="zero"),
+        qat=IntegerTraining(bits=4, neurons=neurons, first=0.3, refresh=5),
+        checkpoint=tmp_path / "student.pt",
+    )
+    lines: Log = []
+    training.train_student(run, lines.append, scales=quantiser(run))
+    losses = [line["loss"] for line in of_stage(lines, "student") if "loss" in line]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    program = compiled(load_checkpoint(run.checkpoint), neurons)
+    assert {node.neurons.program for node in program.of_kind(IntegerPopulation)} == {neurons}
+
+
+def compiled(checkpoint: Checkpoint, neurons: Literal["bispik", "stock"]) -> QuantizedProgram:
+    graph = lift(checkpoint)
+    text = np.random.default_rng(0).integers(0, 280, (4, 16))
+    return quantize(graph, run_float(graph, text), QuantizeOptions(bits=4, neuron_program=neurons, window=16))
+
+
+def test_the_third_party_form_trains(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
+    third_party = dataclasses.replace(
+        finished[0].model,
+        reset="zero",
+        current_norm="none",
+        embedding_spike=False,
+        input_current="ramp",
+        input_scale=50.0,
+        block_norm="pre",
+        pre_spike=False,
+        attention_output_spike=True,
+        ffn_output_spike=False,
+        block_output_spike=True,
+        readout_scale=True,
+    )
+    run = dataclasses.replace(finished[0], model=third_party, checkpoint=tmp_path / "student.pt")
+    lines: Log = []
+    training.train_student(run, lines.append)
+    losses = [line["loss"] for line in of_stage(lines, "student") if "loss" in line]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert 0.01 < lines[-1]["mean_rate"] < 0.6
