@@ -206,8 +206,13 @@ def _current_ranges(program: QuantizedProgram) -> Iterator[tuple[str, IntegerNeu
     outputs = output_ranges(program.nodes, program.window)
     for node in program.nodes:
         if isinstance(node, IntegerAttention):
-            scores, unit = score_range(node, outputs), np.full(node.heads, float(1 << node.exponent))
-            yield node.name, node.neurons, scores.low * unit, scores.high * unit
+            scores, unit = score_range(node, outputs), float(1 << node.exponent)
+            yield (
+                node.name,
+                node.neurons,
+                np.full(node.heads, scores.low * unit),
+                np.full(node.heads, scores.high * unit),
+            )
         elif isinstance(node, IntegerPopulation):
             ranges = [_input_range(program, projection, node.size, outputs) for projection in node.inputs]
             low, high = np.array(ranges, np.float64).sum(axis=0)

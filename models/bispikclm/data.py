@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ TOKENIZER_CHARACTERS = 1 << 28
 class TokenText:
     """A text as token ids, with its length in UTF-8 bytes."""
 
-    ids: npt.NDArray[np.integer]
+    ids: npt.NDArray[np.integer[Any]]
     """Of any integer type, and perhaps a file mapped into memory."""
     num_bytes: int
 

@@ -91,7 +91,7 @@ def _mapped(path: Path, sheet: Path, dtype: np.dtype[Any]) -> TokenText:
         tokens, num_bytes = int(facts["tokens"]), int(facts["bytes"])
         if path.stat().st_size != tokens * dtype.itemsize:
             raise ValueError("the length is wrong")
-        ids: npt.NDArray[np.integer] = np.memmap(path, dtype=dtype, mode="r", shape=(tokens,))
+        ids: npt.NDArray[np.integer[Any]] = np.memmap(path, dtype=dtype, mode="r", shape=(tokens,))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BispikError(
             f"{path}: a damaged cache of a tokenised text ({error}); remove it and {sheet.name}"
