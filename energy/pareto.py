@@ -26,7 +26,7 @@ class Point:
     series: str
     """What it shares colour and legend with."""
     mark: str
-    """What is written beside it."""
+    """What is written beside it, if no other one beats it."""
     joules: Range
     bits_per_byte: float
 
@@ -113,10 +113,12 @@ class _Scale:
 
 
 def _logarithmic(values: Sequence[float]) -> tuple[_Scale, list[_Tick]]:
-    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    last = max(last, first + 1)
-    scale = _Scale(10.0**first, 10.0**last, LEFT, WIDTH - RIGHT, logarithmic=True)
-    return scale, [_Tick(scale(10.0**power), round_joules(10.0**power)) for power in range(first, last + 1)]
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 2)
+    steps = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    first = max(index for index, step in enumerate(steps) if step <= min(values))
+    last = next(index for index, step in enumerate(steps) if step >= max(values) and index > first)
+    scale = _Scale(steps[first], steps[last], LEFT, WIDTH - RIGHT, logarithmic=True)
+    return scale, [_Tick(scale(step), round_joules(step)) for step in steps[first : last + 1]]
 
 
 def _linear(values: Sequence[float]) -> tuple[_Scale, list[_Tick]]:
