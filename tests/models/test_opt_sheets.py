@@ -68,7 +68,9 @@ def test_the_real_shape_builds(size: str) -> None:
 
 def save_opt(folder: Path, text: Path, model: BiSpikCLMConfig, **quirks: Any) -> None:
     """Write an untrained OPT of a student's shape with a tokeniser of its own, as the hub's folders have one."""
-    library = pytest.importorskip("transformers")
+    import transformers
+
+    library: Any = transformers
     torch.manual_seed(0)
     opt = library.OPTConfig(
         vocab_size=model.vocab_size,
