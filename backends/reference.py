@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.activity import Activity, ActivityRecorder, checked_tokens
-from bispik.compiler.fixed_point import IntArray, decayed, saturated
+from bispik.compiler.fixed_point import IntArray, decayed, normalised, saturated
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
     IntegerJoin,
     IntegerNeurons,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -87,7 +88,16 @@ class ReferenceSession:
                         outputs[node.name] = spikes
                         self.recorder.population(node.name, spikes, states[node.name].membrane, saturations)
                     case IntegerJoin():
-                        outputs[node.name] = np.sum([outputs[name] for name in node.inputs], axis=0)
+                        shifted = zip(node.inputs, node.exponents, strict=True)
+                        outputs[node.name] = np.sum([outputs[name] << exponent for name, exponent in shifted], axis=0)
+                        self.recorder.graded(node.name, outputs[node.name])
+                    case IntegerNorm():
+                        outputs[node.name] = normalised(
+                            outputs[node.source],
+                            fraction_bits=node.fraction_bits,
+                            root_bits=node.root_bits,
+                            epsilon=node.epsilon,
+                        )
                         self.recorder.graded(node.name, outputs[node.name])
                     case IntegerAttention():
                         outputs[node.name] = self._attend(node, scores[node.name], step, outputs)

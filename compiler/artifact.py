@@ -42,7 +42,7 @@ class Format:
 HEADER = "bispik"
 """The entry of the container's metadata."""
 
-PROGRAM = Format(name="bispik-program", version="2", what="compiled program")
+PROGRAM = Format(name="bispik-program", version="3", what="compiled program")
 
 
 def save_program(mapped: MappedProgram, path: Path) -> None:

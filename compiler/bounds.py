@@ -21,6 +21,8 @@ class OutputRange:
 
     low: int
     high: int
+    length: float | None = None
+    """Largest Euclidean length of all of a node's outputs in one step, where that says more than their range."""
 
     @property
     def magnitude(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,3 +34,26 @@ def decayed(membrane: IntArray, decay: int) -> IntArray:
 def saturated(membrane: IntArray) -> IntArray:
     """Clip to the 24-bit membrane range."""
     return np.clip(membrane, -MEMBRANE_MAX, MEMBRANE_MAX)
+
+
+def normalised(values: IntArray, *, fraction_bits: int, root_bits: int, epsilon: int) -> IntArray:
+    """Return (values - mean) / sqrt(variance + epsilon / n^2) in units of 2^-fraction_bits, (n,).
+
+    Exactly as `bispik.compiler.program.IntegerNorm` defines it; Python's integers cannot overflow, and the compiler
+    proves that 64 bits suffice for everyone else.
+    """
+    whole = [int(value) for value in values]
+    size, total = len(whole), sum(whole)
+    spread = size * sum(value * value for value in whole) - total * total + epsilon
+    root = _root_rounded_up(spread << 2 * root_bits)
+    if root == 0:
+        return np.zeros(size, np.int64)
+    deviations = [size * value - total for value in whole]
+    shift = fraction_bits + root_bits + 1
+    magnitudes = [((abs(deviation) << shift) + root) // (2 * root) for deviation in deviations]
+    return np.sign(np.array(deviations, np.int64)) * np.array(magnitudes, np.int64)
+
+
+def _root_rounded_up(value: int) -> int:
+    """Return the smallest integer whose square is at least ``value``."""
+    return math.isqrt(value - 1) + 1 if value > 0 else 0

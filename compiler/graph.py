@@ -80,7 +80,7 @@ class Projection:
 
     source: str
     weight: FloatArray | None
-    """(neurons, source size), or None for one-to-one synapses of weight 1."""
+    """(neurons, source size); (neurons,) for one-to-one synapses, None for such of weight 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +104,10 @@ class Population:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Join:
-    """The residual stream: the sum of its inputs. Output: graded, a small count of spikes per channel (signed)."""
+    """The residual stream: the sum of its inputs. Output: graded, a small count of spikes per channel (signed).
+
+    A join of the injection alone is the stream of a network whose first block takes the real current itself.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -114,6 +117,25 @@ class Join:
     def sources(self) -> tuple[str, ...]:
         """Names of the nodes whose output this one takes."""
         return self.inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Norm:
+    """LayerNorm inside a block: output = (x - mean x) / sqrt(var x + epsilon), x the source's outputs of one step.
+
+    Its gain and bias are folded into the projections that read it. Output: real numbers, which a program sends as
+    graded spikes in fixed point.
+    """
+
+    name: str
+    source: str
+    size: int
+    epsilon: float
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return (self.source,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,7 +195,7 @@ class Readout:
         return (self.source,)
 
 
-Node: TypeAlias = Injection | Population | Join | Attention | Readout
+Node: TypeAlias = Injection | Population | Join | Norm | Attention | Readout
 
 NodeT = TypeVar("NodeT")
 

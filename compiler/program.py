@@ -8,7 +8,8 @@ Population, at every time step (v' and s' are those of the step before; both sta
     binary:  s = 1 if v > threshold, else 0
     ternary: s = 1 if v > threshold, -1 if v < -threshold, else 0
 
-with ``decay`` and ``saturate`` of `fixed_point`. Join: the sum of its inputs. Attention, per head and stored token j
+with ``decay`` and ``saturate`` of `fixed_point`. Join: output = sum over inputs of output(source) << exponent. Norm:
+output = `fixed_point.normalised`(output(source)). Attention, per head and stored token j
 (the current token is stored before it asks): I = (q . k_j) << exponent, a_j = s of the neuron above with the head's
 constants, output = sum over j of a_j * v_j. Readout: accumulators += weight @ output(source); they start at 0 for
 every token and are read by the host behind its last step.
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from bispik.compiler.graph import NodeT, Reset, Spikes
 
-SEMANTICS_VERSION = 1
+SEMANTICS_VERSION = 2
 """Changes whenever the equations above change: a program runs only on the semantics it was made for."""
 
 NeuronProgram: TypeAlias = Literal["stock", "bispik"]
@@ -108,10 +109,17 @@ class IntegerPopulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerJoin:
-    """Sum of the inputs. Output: graded, of magnitude at most ``maximum``; negative only behind ternary spikes."""
+    """Sum over inputs of output(source) << exponent. Output: graded, of magnitude at most ``maximum``.
+
+    Negative only behind ternary spikes or a real current. A join of the injection alone is the residual stream of a
+    network whose blocks take the embedding's current itself; spikes that join such a stream later are shifted into
+    its unit.
+    """
 
     name: str
     inputs: tuple[str, ...]
+    exponents: tuple[int, ...]
+    """One per input, 0 or more."""
     size: int
     maximum: int
 
@@ -119,6 +127,34 @@ class IntegerJoin:
     def sources(self) -> tuple[str, ...]:
         """Names of the nodes whose output this one takes."""
         return self.inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerNorm:
+    """LayerNorm without gain and bias, in fixed point; its gain and bias are folded into what it projects to.
+
+    With n = size, x the source's outputs, and everything in whole numbers:
+
+        deviation = n * x - sum x                                   n * (x - mean x)
+        root = ceil(sqrt((n * sum x^2 - (sum x)^2 + epsilon) << 2 * root_bits))
+        output = round(deviation * 2^(fraction_bits + root_bits) / root), halves away from zero; 0 if root is 0
+
+    Output: graded, signed, of unit 2^-fraction_bits. |output| <= 2^fraction_bits * sqrt(n - 1), rounded up, and
+    the Euclidean length of all outputs is at most sqrt(n) * (2^fraction_bits + 1/2), because the root is rounded up.
+    """
+
+    name: str
+    source: str
+    size: int
+    fraction_bits: int
+    root_bits: int
+    epsilon: int
+    """The float norm's epsilon, times (n * unit of the source)^2, rounded."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose output this one takes."""
+        return (self.source,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,7 +214,9 @@ class IntegerReadout:
         return (self.source,)
 
 
-IntegerNode: TypeAlias = IntegerInjection | IntegerPopulation | IntegerJoin | IntegerAttention | IntegerReadout
+IntegerNode: TypeAlias = (
+    IntegerInjection | IntegerPopulation | IntegerJoin | IntegerNorm | IntegerAttention | IntegerReadout
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
