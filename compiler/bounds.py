@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.fixed_point import DECAY_ONE
-from bispik.compiler.graph import Attention, Join, Node, Population, Spikes
-from bispik.compiler.program import IntegerAttention, IntegerJoin, IntegerNode, IntegerPopulation
+from bispik.compiler.graph import Spikes
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerInjection,
+    IntegerJoin,
+    IntegerNode,
+    IntegerNorm,
+    IntegerPopulation,
+    IntegerReadout,
+)
 
 FloatArray = npt.NDArray[np.float64]
+
+NORM_LIMIT = 1 << 62
+"""Every number on the way of a norm stays below, so that 64 bits hold it and its square root is found safely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +50,92 @@ class OutputRange:
 SPIKE_RANGES: Mapping[Spikes, OutputRange] = {"binary": OutputRange(0, 1), "ternary": OutputRange(-1, 1)}
 
 
-def output_ranges(nodes: Iterable[Node] | Iterable[IntegerNode], window: int) -> dict[str, OutputRange]:
-    """Return the outputs of every population, join and attention of a network, in the order of its nodes.
+def output_ranges(nodes: Iterable[IntegerNode], window: int) -> dict[str, OutputRange]:
+    """Return the outputs of every population, join, norm and attention of a network, in the order of its nodes.
 
     Args:
         nodes: in the order in which a time step visits them.
         window: tokens that an attention sums over at most.
     """
     ranges: dict[str, OutputRange] = {}
+    injected: dict[str, OutputRange] = {}
     for node in nodes:
-        if isinstance(node, Population | IntegerPopulation):
-            ranges[node.name] = SPIKE_RANGES[node.neurons.spikes]
-        elif isinstance(node, Join | IntegerJoin):
-            ranges[node.name] = _sum_range([ranges[source] for source in node.inputs if source in ranges])
-        elif isinstance(node, Attention | IntegerAttention):
-            signed = node.neurons.spikes == "ternary" or ranges[node.value].signed
-            ranges[node.name] = OutputRange(-window if signed else 0, window)
+        if isinstance(node, IntegerInjection):
+            injected[node.name] = injected_range(node)
+        elif not isinstance(node, IntegerReadout):
+            ranges[node.name] = output_range(node, {**injected, **ranges}, window)
     return ranges
 
 
-def score_range(node: Attention | IntegerAttention, ranges: Mapping[str, OutputRange]) -> OutputRange:
+def output_range(node: IntegerNode, ranges: Mapping[str, OutputRange], window: int) -> OutputRange:
+    """Return the outputs of one node whose sources have ``ranges``."""
+    match node:
+        case IntegerInjection():
+            return injected_range(node)
+        case IntegerPopulation():
+            return SPIKE_RANGES[node.neurons.spikes]
+        case IntegerJoin():
+            return join_range(node.inputs, node.exponents, ranges)
+        case IntegerNorm():
+            return norm_range(node.size, node.fraction_bits)
+        case IntegerAttention():
+            signed = node.neurons.spikes == "ternary" or ranges[node.value].signed
+            return OutputRange(-window if signed else 0, window)
+        case IntegerReadout():
+            raise ValueError(f"{node.name}: accumulators are read by the host and sent to no one")
+
+
+def injected_range(injection: IntegerInjection) -> OutputRange:
+    """Return the range of the current that the host injects, over all tokens, positions and time steps."""
+    low = int(injection.token_table.min(initial=0)) + int(injection.position_table.min(initial=0))
+    high = int(injection.token_table.max(initial=0)) + int(injection.position_table.max(initial=0))
+    ends = [gain * end for gain in injection.step_gain for end in (low, high)]
+    return OutputRange(min(0, *ends), max(0, *ends))
+
+
+def join_range(inputs: Iterable[str], exponents: Iterable[int], ranges: Mapping[str, OutputRange]) -> OutputRange:
+    """Return the range of sum over inputs of output(source) << exponent."""
+    shifted = [(ranges[source], exponent) for source, exponent in zip(inputs, exponents, strict=True)]
+    return OutputRange(
+        sum(r.low << exponent for r, exponent in shifted), sum(r.high << exponent for r, exponent in shifted)
+    )
+
+
+def norm_range(size: int, fraction_bits: int) -> OutputRange:
+    """Return the range and length of a norm's outputs.
+
+    One channel of n lies no further from the mean than sqrt(n - 1) standard deviations, and all n together have a
+    length of at most sqrt(n) of them; rounding adds a half to each.
+    """
+    largest = math.isqrt((size - 1) << 2 * fraction_bits) + 1
+    return OutputRange(-largest, largest, math.sqrt(size) * ((1 << fraction_bits) + 0.5))
+
+
+def norm_fits_64_bits(node: IntegerNorm, magnitude: int) -> bool:
+    """Say whether whole numbers of 64 bits suffice to normalise inputs of at most ``magnitude``."""
+    spread = (node.size * magnitude) ** 2 + node.epsilon
+    deviation = 2 * node.size * magnitude
+    shift = node.fraction_bits + node.root_bits + 1
+    return spread << 2 * node.root_bits < NORM_LIMIT and deviation << shift < NORM_LIMIT
+
+
+def score_range(node: IntegerAttention, ranges: Mapping[str, OutputRange]) -> OutputRange:
     """Return the range of an attention's scores q . k."""
     signed = ranges[node.query].signed or ranges[node.key].signed
     return OutputRange(-node.head_dim if signed else 0, node.head_dim)
 
 
 def current_range(weight: FloatArray, source: OutputRange) -> tuple[FloatArray, FloatArray]:
-    """Return the lowest and the highest sum over inputs in ``source``, by row of ``weight``."""
+    """Return the lowest and the highest sum over inputs in ``source``, by row of ``weight``.
+
+    A row can add up no more than its own Euclidean length times that of its inputs (Cauchy-Schwarz).
+    """
     negative, positive = np.minimum(weight, 0).sum(axis=-1), np.maximum(weight, 0).sum(axis=-1)
-    return negative * source.high + positive * source.low, positive * source.high + negative * source.low
+    low, high = negative * source.high + positive * source.low, positive * source.high + negative * source.low
+    if source.length is None:
+        return low, high
+    reach = np.ceil(np.sqrt((weight**2).sum(axis=-1)) * source.length)
+    return np.maximum(low, -reach), np.minimum(high, reach)
 
 
 def membrane_bound(
@@ -92,7 +161,3 @@ def membrane_bound(
     below = gain * np.maximum(0.0, -(low + bias - subtract))
     bound: FloatArray = np.maximum(above, below)
     return bound
-
-
-def _sum_range(ranges: Sequence[OutputRange]) -> OutputRange:
-    return OutputRange(sum(entry.low for entry in ranges), sum(entry.high for entry in ranges))

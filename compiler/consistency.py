@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bispik.compiler.bounds import output_ranges
+from bispik.compiler.bounds import norm_fits_64_bits, output_ranges
 from bispik.compiler.fixed_point import DECAY_ONE
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import (
@@ -11,6 +11,7 @@ from bispik.compiler.program import (
     IntegerJoin,
     IntegerNeurons,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerProjection,
     IntegerReadout,
@@ -21,6 +22,12 @@ from bispik.models.errors import BispikError
 EXPONENT_MAX = 30
 """Currents are computed in 64 bits; a larger shift could leave them."""
 
+
+JOIN_EXPONENT_MAX = 14
+"""Largest shift of a join's input: outputs have 16 bits."""
+
+NORM_BITS_MAX = 14
+"""Most bits behind the point of a norm's output, and of its root: outputs have 16 bits."""
 
 GAIN_MAX = 1 << 10
 """Largest factor on the embedding's 16-bit current; a ramp needs 8."""
@@ -50,6 +57,9 @@ def check_consistency(program: QuantizedProgram, where: str) -> None:
         reached = ranges[join.name].magnitude
         fits = join.maximum == reached
         _expect(fits, f"{where}: {join.name}", f"maximum {join.maximum}, but its inputs reach {reached}")
+    for norm in program.of_kind(IntegerNorm):
+        fits = norm_fits_64_bits(norm, ranges[norm.source].magnitude)
+        _expect(fits, f"{where}: {norm.name}", "its inputs could be too large to normalise in 64 bits")
 
 
 def check_slices(mapped: MappedProgram, where: str) -> None:
@@ -107,7 +117,18 @@ def _check_node(node: IntegerNode, sizes: dict[str, int], program: QuantizedProg
         case IntegerJoin():
             fits = len(node.inputs) > 0 and all(sizes[source] == node.size for source in node.inputs)
             _expect(fits, place, "no inputs, or inputs that differ in size")
-            _expect(program.injection.name not in node.inputs, place, "adds up the current from the host")
+            shifts = len(node.exponents) == len(node.inputs) and all(
+                0 <= e <= JOIN_EXPONENT_MAX for e in node.exponents
+            )
+            _expect(shifts, place, f"exponents {node.exponents}, not one of 0 to {JOIN_EXPONENT_MAX} per input")
+            host_alone = node.inputs == (program.injection.name,) and node.exponents == (0,)
+            from_host = program.injection.name in node.inputs
+            _expect(host_alone or not from_host, place, "adds something to the current from the host, or shifts it")
+        case IntegerNorm():
+            _expect(sizes[node.source] == node.size, place, f"{node.size} channels from {sizes[node.source]}")
+            _expect(node.source != program.injection.name, place, "normalises the current from the host")
+            bits = 0 <= node.fraction_bits <= NORM_BITS_MAX and 0 <= node.root_bits <= NORM_BITS_MAX
+            _expect(bits and node.epsilon >= 0, place, f"more than {NORM_BITS_MAX} bits, or a negative epsilon")
         case IntegerAttention():
             _check_neurons(node.neurons, place)
             _expect(node.neurons.size == node.heads >= 1 <= node.head_dim, place, "not one set of constants per head")

@@ -14,9 +14,10 @@ Use: TypeAlias = dict[str, int]
 def slice_use(node: NodeShape, rows: int, tokens: int, network: NetworkShape, target: Target) -> Use:
     """Return what ``rows`` rows of a node take on one neurocore.
 
-    Population, join and readout: a neuron and its state per row, the row's synapses, an axon in per source output that
-    any row reads, an axon out per row and reader. Attention: a neuron per output channel and one per head and stored
-    token, the score neuron, which keeps that token's key and value, T * head_dim bits each, twice that if signed.
+    Population, join, norm and readout: a neuron and its state per row, the row's synapses, an axon in per source
+    output that any row reads, an axon out per row and reader. Attention: a neuron per output channel and one per head
+    and stored token, the score neuron, which keeps that token's key and value, T * head_dim bits each, twice that if
+    signed.
 
     ``tokens`` counts for attention alone: how many stored tokens lie there.
     """
@@ -67,4 +68,6 @@ def _row_state_bytes(node: NodeShape, target: Target) -> int:
     state = target.state
     if node.kind == "population":
         return (state.stock if node.program == "stock" else state.bispik).value
-    return {"join": state.join, "attention": state.attention_output, "readout": state.readout}[node.kind].value
+    return {"join": state.join, "norm": state.norm, "attention": state.attention_output, "readout": state.readout}[
+        node.kind
+    ].value

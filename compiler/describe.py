@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bispik.compiler.graph import Attention, Injection, Join, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Injection, Join, Norm, Population, Readout, SpikingGraph
 from bispik.compiler.mapping import MappedProgram
-from bispik.compiler.program import IntegerAttention, IntegerPopulation, QuantizedProgram
+from bispik.compiler.program import IntegerAttention, IntegerJoin, IntegerNorm, IntegerPopulation, QuantizedProgram
 
 
 def describe_graph(graph: SpikingGraph) -> str:
@@ -18,7 +18,7 @@ def describe_graph(graph: SpikingGraph) -> str:
                 span = f"{neurons.threshold.min():.4g}..{neurons.threshold.max():.4g}"
                 line += f"; decay {neurons.decay}, threshold {span} ({neurons.fire}), {neurons.reset} reset"
                 line += ", ternary spikes" if neurons.spikes == "ternary" else ""
-            case Injection() | Join() | Readout():
+            case Injection() | Join() | Norm() | Readout():
                 pass
         lines.append(line)
     return "\n".join(lines) + "\n"
@@ -42,6 +42,10 @@ def describe_program(program: QuantizedProgram) -> str:
                 f"bias {neurons.bias.min()}..{neurons.bias.max()}, {neurons.reset} reset, {neurons.program}"
                 f"{', ternary spikes' if neurons.spikes == 'ternary' else ''}"
             )
+        elif isinstance(node, IntegerJoin) and any(node.exponents):
+            line += f"  exponent {', '.join(map(str, node.exponents))}"
+        elif isinstance(node, IntegerNorm):
+            line += f"  {node.fraction_bits} bits behind the point, root with {node.root_bits} more"
         lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.graph import Attention, Injection, Join, Neurons, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Injection, Join, Neurons, Norm, Population, Readout, SpikingGraph
 
 Array = npt.NDArray[np.float64]
 
@@ -56,6 +56,8 @@ def run_float(graph: SpikingGraph, token_ids: npt.NDArray[np.int64], *, keep_cur
                 outputs[node.name] = membranes_and_spikes(node.neurons, current)[1]
             case Join():
                 outputs[node.name] = np.sum([outputs[name] for name in node.inputs], axis=0)
+            case Norm():
+                outputs[node.name] = _normal(outputs[node.source], node.epsilon)
             case Attention():
                 outputs[node.name], score = _attention(node, outputs)
                 if keep_currents:
@@ -100,8 +102,18 @@ def _current(node: Population, outputs: Mapping[str, Array]) -> Array:
     total: Array | float = 0.0
     for projection in node.inputs:
         arriving = outputs[projection.source]
-        total = total + (arriving if projection.weight is None else arriving @ projection.weight.T.astype(np.float64))
+        if projection.weight is not None:
+            weight = projection.weight.astype(np.float64)
+            arriving = arriving * weight if weight.ndim == 1 else arriving @ weight.T
+        total = total + arriving
     return np.asarray(total)
+
+
+def _normal(values: Array, epsilon: float) -> Array:
+    """Return (values - mean) / sqrt(variance + epsilon) over the last axis."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    normal: Array = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
+    return normal
 
 
 def _attention(node: Attention, outputs: Mapping[str, Array]) -> tuple[Array, Array]:
@@ -120,8 +132,6 @@ def _split(node: Attention, output: Array) -> Array:
 
 
 def _logits(node: Readout, output: Array) -> Array:
-    mean = output.mean(axis=0)
-    centred = mean - mean.mean(axis=-1, keepdims=True)
-    normal = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + node.epsilon)
+    normal = _normal(output.mean(axis=0), node.epsilon)
     result: Array = (normal * node.gamma + node.beta) @ node.weight.T.astype(np.float64) * node.scale
     return result

@@ -15,6 +15,7 @@ from bispik.compiler.graph import (
     Join,
     Neurons,
     Node,
+    Norm,
     Population,
     Projection,
     Readout,
@@ -28,6 +29,10 @@ from bispik.models.errors import BispikError
 
 NIR_TIME_STEP = 1e-4
 """Seconds per time step in the exported NIR; the value that snnTorch assumes, so that it reads the file right."""
+
+
+NORM_EPSILON = 1e-5
+"""The default of torch.nn.LayerNorm."""
 
 
 def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
@@ -52,17 +57,10 @@ def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
 
 
 def _refuse_unsupported(config: BiSpikCLMConfig) -> None:
-    reasons = {
-        "block_norm = 'pre' (a LayerNorm inside blocks needs a fixed-point norm)": config.block_norm == "pre",
-        "embedding_spike = false (a real current enters the first block)": not config.embedding_spike,
-        "ffn_output_spike = false without block_output_spike (the residual would be real)": not (
-            config.ffn_output_spike or config.block_output_spike
-        ),
-    }
-    if found := [reason for reason, holds in reasons.items() if holds]:
+    if not (config.ffn_output_spike or config.block_output_spike):
         raise BispikError(
-            f"this network cannot be compiled: {'; '.join(found)}. "
-            "This version compiles networks whose blocks exchange spikes and counts of spikes only"
+            "this network cannot be compiled: ffn_output_spike = false without block_output_spike adds a real current "
+            "to the residual stream in every block; train it with one of the two"
         )
 
 
@@ -79,12 +77,7 @@ class _Lift:
 
     def graph(self, tokenizer: str) -> SpikingGraph:
         config = self.config
-        embed = Population(
-            name="embed",
-            inputs=(Projection(source="input", weight=None),),
-            neurons=self.neurons("embedding_spike", config.hidden_size, unit=1.0),
-        )
-        nodes: list[Node] = [self.injection(), embed]
+        nodes: list[Node] = [self.injection(), self.stream()]
         for index in range(config.num_layers):
             nodes += self.attention_nodes(index, nodes[-1].name)
             nodes += self.ffn_nodes(index, nodes[-1].name)
@@ -104,23 +97,31 @@ class _Lift:
 
     def injection(self) -> Injection:
         config, steps = self.config, self.config.steps_per_token
+        # A stream of real numbers is of the same unit as the spikes that join it.
+        unit = 1.0 if config.embedding_spike else self.amplitude
         gains = [(t + 1) / steps if config.input_current == "ramp" else 1.0 for t in range(steps)]
         return Injection(
             name="input",
             token_table=self.array("token_embedding.weight"),
             position_table=self.array("position_embedding.weight"),
-            step_gain=tuple(config.input_scale * gain for gain in gains),
+            step_gain=tuple(config.input_scale * gain / unit for gain in gains),
         )
+
+    def stream(self) -> Node:
+        """Where the residual stream begins: spikes on the embedding, or its current itself."""
+        size = self.config.hidden_size
+        if not self.config.embedding_spike:
+            return Join(name="stream", inputs=("input",), size=size)
+        neurons = self.neurons("embedding_spike", size, unit=1.0)
+        return Population(name="embed", inputs=(Projection(source="input", weight=None),), neurons=neurons)
 
     def attention_nodes(self, index: int, residual: str) -> list[Node]:
         config, name, key = self.config, f"block_{index:02d}/attn", f"blocks.{index}.attention"
-        nodes: list[Node] = []
-        entry = residual
-        if config.pre_spike:
-            entry = f"{name}/input"
-            nodes.append(self.on_residual(entry, residual, f"{key}.input_spike"))
+        nodes = self.entry_nodes(name, residual, key)
+        entry = nodes[-1].name if nodes else residual
+        norm = f"{key}.norm" if config.block_norm == "pre" and not config.pre_spike else ""
         nodes += [
-            self.dense(f"{name}/{part}", entry, f"{key}.{part}", f"{key}.{part}_spike", unit=self.amplitude)
+            self.dense(f"{name}/{part}", entry, f"{key}.{part}", f"{key}.{part}_spike", unit=self.amplitude, norm=norm)
             for part in ("query", "key", "value")
         ]
         attention = Attention(
@@ -142,12 +143,10 @@ class _Lift:
 
     def ffn_nodes(self, index: int, residual: str) -> list[Node]:
         config, name, key = self.config, f"block_{index:02d}/ffn", f"blocks.{index}.ffn"
-        nodes: list[Node] = []
-        entry = residual
-        if config.pre_spike:
-            entry = f"{name}/input"
-            nodes.append(self.on_residual(entry, residual, f"{key}.input_spike"))
-        fc1 = self.dense(f"{name}/fc1", entry, f"{key}.fc1", f"{key}.fc1_spike", unit=self.amplitude)
+        nodes = self.entry_nodes(name, residual, key)
+        entry = nodes[-1].name if nodes else residual
+        norm = f"{key}.norm" if config.block_norm == "pre" and not config.pre_spike else ""
+        fc1 = self.dense(f"{name}/fc1", entry, f"{key}.fc1", f"{key}.fc1_spike", unit=self.amplitude, norm=norm)
         nodes.append(fc1)
         if not config.ffn_output_spike:
             return [*nodes, self.residual_neurons(index, residual, fc1.name)]
@@ -157,6 +156,23 @@ class _Lift:
             output = f"block_{index:02d}/output"
             nodes.append(self.on_residual(output, nodes[-1].name, f"blocks.{index}.output_spike"))
         return nodes
+
+    def entry_nodes(self, name: str, residual: str, key: str) -> list[Node]:
+        """What stands between the residual stream and a block's part: a norm, neurons, both or nothing."""
+        size = self.config.hidden_size
+        nodes: list[Node] = []
+        if self.config.block_norm == "pre":
+            nodes.append(Norm(name=f"{name}/norm", source=residual, size=size, epsilon=NORM_EPSILON / self.pair))
+        if not self.config.pre_spike:
+            return nodes
+        if not nodes:
+            return [self.on_residual(f"{name}/input", residual, f"{key}.input_spike")]
+        # Gain and bias of the norm are those of the neurons' current.
+        neurons = self.neurons(f"{key}.input_spike", size, unit=1.0)
+        weight = self.array(f"{key}.norm.weight")
+        neurons = dataclasses.replace(neurons, bias=neurons.bias + self.optional(f"{key}.norm.bias", size))
+        projection = Projection(source=nodes[-1].name, weight=weight)
+        return [*nodes, Population(name=f"{name}/input", inputs=(projection,), neurons=neurons)]
 
     def residual_neurons(self, index: int, residual: str, fc1: str) -> Population:
         """Neurons on residual + W_2 a + b_2: a real current joins the residual only inside their membranes."""
@@ -181,7 +197,7 @@ class _Lift:
             weight=self.array("token_embedding.weight"),
             gamma=self.array("final_norm.weight"),
             beta=self.optional("final_norm.bias", self.config.hidden_size).astype(np.float32),
-            epsilon=1e-5 / self.pair,  # torch.nn.LayerNorm's default
+            epsilon=NORM_EPSILON / self.pair,
             scale=float(np.exp(log_scale.item())) if log_scale is not None else 1.0,
         )
 
@@ -194,12 +210,17 @@ class _Lift:
         neurons = self.neurons(spike, self.config.hidden_size, unit=unit)
         return Population(name=name, inputs=(Projection(source=source, weight=None),), neurons=neurons)
 
-    def dense(self, name: str, source: str, linear: str, spike: str, *, unit: float) -> Population:
-        """Neurons behind a matrix on a source of that unit."""
+    def dense(self, name: str, source: str, linear: str, spike: str, *, unit: float, norm: str = "") -> Population:
+        """Neurons behind a matrix on a source of that unit, or on a norm, whose gain and bias fold into it."""
         weight = self.array(f"{linear}.weight").astype(np.float64)
         size = len(weight)
         gain, bias = self.affine(spike, size)
-        current_bias = gain * self.optional(f"{linear}.bias", size) + bias
+        linear_bias = self.optional(f"{linear}.bias", size)
+        if norm:
+            unit = 1.0
+            linear_bias = linear_bias + weight @ self.optional(f"{norm}.bias", weight.shape[1])
+            weight = weight * self.array(f"{norm}.weight")
+        current_bias = gain * linear_bias + bias
         return Population(
             name=name,
             inputs=(Projection(source=source, weight=(gain[:, None] * weight * unit).astype(np.float32)),),

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from bispik.compiler.program import QuantizedProgram
 from bispik.compiler.target import System, Target
 
-SliceKind: TypeAlias = Literal["population", "join", "attention", "readout"]
+SliceKind: TypeAlias = Literal["population", "join", "norm", "attention", "readout"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

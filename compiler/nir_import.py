@@ -13,6 +13,7 @@ from bispik.compiler.graph import (
     Join,
     Neurons,
     Node,
+    Norm,
     Population,
     Projection,
     Readout,
@@ -20,7 +21,17 @@ from bispik.compiler.graph import (
 )
 from bispik.compiler.nir_file import NirFile, open_nir
 from bispik.compiler.nir_lower import lower
-from bispik.compiler.nir_schema import CHANGED, METADATA_KEY, PROFILE, SCHEMA, SCHEMA_VERSION, TIED_TO_HEAD, Slot, slots
+from bispik.compiler.nir_schema import (
+    CHANGED,
+    METADATA_KEY,
+    PROFILE,
+    SCHEMA,
+    SCHEMA_VERSION,
+    TIED_TO_HEAD,
+    Slot,
+    Wire,
+    slots,
+)
 from bispik.compiler.nir_verify import check_same
 from bispik.models.errors import BispikError
 
@@ -94,6 +105,9 @@ def _node(file: NirFile, slot: Slot, sizes: dict[str, int]) -> Node:
         return _population(file, slot)
     if slot.kind is Join:
         return Join(name=slot.name, inputs=sources, size=sizes[sources[0]])
+    if slot.kind is Norm:
+        epsilon = file.real(slot.path, _key("epsilon"))
+        return Norm(name=slot.name, source=sources[0], size=sizes[sources[0]], epsilon=epsilon)
     if slot.kind is Attention:
         return _attention(file, slot)
     return _readout(file, slot)
@@ -114,13 +128,16 @@ def _injection(file: NirFile, name: str) -> Injection:
 
 
 def _population(file: NirFile, slot: Slot) -> Population:
-    inputs = tuple(
-        Projection(source=wire.source, weight=file.array(wire.affine, "weight", 2) if wire.affine else None)
-        for wire in slot.wires
-    )
+    inputs = tuple(Projection(source=wire.source, weight=_weight(file, wire)) for wire in slot.wires)
     affines = [wire.affine for wire in slot.wires if wire.affine]
     bias = file.array(affines[0], "bias", 1) if affines else file.array(slot.path, _key("bias"), 1)
     return Population(name=slot.name, inputs=inputs, neurons=_neurons(file, slot.path, bias))
+
+
+def _weight(file: NirFile, wire: Wire) -> FloatArray | None:
+    if wire.affine:
+        return file.array(wire.affine, "weight", 2)
+    return file.array(wire.scale, "scale", 1) if wire.scale else None
 
 
 def _neurons(file: NirFile, path: str, bias: FloatArray) -> Neurons:

@@ -20,6 +20,7 @@ from bispik.compiler.graph import (
     Join,
     Neurons,
     Node,
+    Norm,
     Population,
     Readout,
     SpikingGraph,
@@ -78,6 +79,10 @@ def _part(node: Node, slot: Slot, outlets: Mapping[str, str], graph: SpikingGrap
         case Join():
             scale = Leaf(type="Scale", fields={"scale": np.ones(node.size)}, size=node.size)
             return _Part(leaves={slot.path: scale}, edges=[(s, slot.path) for s in sources], outlet=slot.path)
+        case Norm():
+            metadata: Metadata = {"op": "layer_norm", "epsilon": node.epsilon}
+            scale = Leaf(type="Scale", fields={"scale": np.ones(node.size)}, size=node.size, metadata=metadata)
+            return _Part(leaves={slot.path: scale}, edges=[(sources[0], slot.path)], outlet=slot.path)
         case Attention():
             return _attention(node, slot.path, sources, graph)
         case Readout():
@@ -153,16 +158,21 @@ def _linear(weight: FloatArray, metadata: Metadata | None = None) -> Leaf:
 
 
 def _population(node: Population, slot: Slot, sources: list[str], dt: float) -> _Part:
-    """[Affine ->] LIF; the Affine has the bias."""
+    """[Affine ->] LIF, the Affine has the bias; or [Scale ->] LIF, the LIF has it."""
     leaves: dict[str, Leaf] = {}
     edges: list[Edge] = []
+    affine = any(wire.affine for wire in slot.wires)
     for source, projection, wire in zip(sources, node.inputs, slot.wires, strict=True):
         if projection.weight is None:
             edges.append((source, slot.path))
             continue
+        if projection.weight.ndim == 1:
+            leaves[wire.scale] = Leaf(type="Scale", fields={"scale": projection.weight}, size=node.size)
+            edges += [(source, wire.scale), (wire.scale, slot.path)]
+            continue
         leaves[wire.affine] = _affine(projection.weight, node.neurons.bias)
         edges += [(source, wire.affine), (wire.affine, slot.path)]
-    leaves[slot.path] = _lif(node.neurons, dt, leak=not leaves)
+    leaves[slot.path] = _lif(node.neurons, dt, leak=not affine)
     return _Part(leaves=leaves, edges=edges, outlet=slot.path)
 
 

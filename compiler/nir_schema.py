@@ -1,8 +1,10 @@
-"""The schema ``bispik-nir`` 2.0: which node of a spiking graph stands where in a NIR file, and how they are wired.
+"""The schema ``bispik-nir`` 3.0: which node of a spiking graph stands where in a NIR file, and how they are wired.
 
-Every population is a LIF node, behind an Affine if its synapses are dense; a join is a Scale by one; NIR's rule that
-edges which meet are summed does the rest. Names are such that alphabetical order, in which files are read, is the
-order of execution from one sub-graph to the next, and every sub-graph has exactly one ``input`` and one ``output``.
+Every population is a LIF node, behind an Affine if its synapses are dense and behind a Scale if each neuron has one
+weighted synapse; a join is a Scale by one; NIR's rule that edges which meet are summed does the rest. NIR has no
+LayerNorm: one inside a block is a Scale by one too, and its metadata say what it is (since 3.0). Names are such that
+alphabetical order, in which files are read, is the order of execution from one sub-graph to the next, and every
+sub-graph has exactly one ``input`` and one ``output``.
 
 What a NIR node cannot say stands in its metadata under the key ``bispik``: soft reset, spikes at exactly the
 threshold, ternary spikes (since 2.0), the time step. `nir_lower` says what each node and its metadata hold.
@@ -15,11 +17,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeAlias
 
-from bispik.compiler.graph import Attention, Injection, Join, Node, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Injection, Join, Node, Norm, Population, Readout, SpikingGraph
 from bispik.models.errors import BispikError
 
 SCHEMA = "bispik-nir"
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 """A reader takes any minor version of its own major version: a minor version adds metadata that may be ignored."""
 
 PROFILE = "compact"
@@ -43,7 +45,9 @@ class Wire:
 
     source: str
     affine: str = ""
-    """NIR path of the Affine that holds the weights; empty for one-to-one."""
+    """NIR path of the Affine that holds a matrix of weights; else empty."""
+    scale: str = ""
+    """NIR path of the Scale that holds one weight per neuron; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Slot:
     kind: type[Node]
     name: str
     path: str
-    """A population's LIF, a join's Scale, the sub-graph around an attention or a readout."""
+    """A population's LIF, a join's or a norm's Scale, the sub-graph around an attention or a readout."""
     wires: tuple[Wire, ...]
 
 
@@ -63,10 +67,11 @@ Present: TypeAlias = Callable[[str, str], bool]
 
 def slots(present: Present) -> tuple[Slot, ...]:
     """Return the places of all nodes of a network, in the order of execution."""
-    network = [
-        Slot(Injection, "input", "input", ()),
-        Slot(Population, "embed", "n000_embed_lif", (Wire("input"),)),
-    ]
+    network = [Slot(Injection, "input", "input", ())]
+    if present("stream", "n000_stream"):
+        network.append(Slot(Join, "stream", "n000_stream", (Wire("input"),)))
+    else:
+        network.append(Slot(Population, "embed", "n000_embed_lif", (Wire("input"),)))
     for number in range(MAX_BLOCKS):
         name, path = f"block_{number:02d}", f"n{number + 1:03d}_block"
         if not present(name, path):
@@ -86,26 +91,31 @@ def _block(block: str, to: str, residual: str, present: Present) -> list[Slot]:
     def dense(name: str, path: str, affine: str, source: str) -> str:
         return add(Population, name, path, Wire(source, f"{to}/{affine}"))
 
-    def optional(name: str, path: str, source: str) -> str:
+    def optional(kind: type[Node], name: str, path: str, source: str, scale: str = "") -> str:
         has = present(f"{block}/{name}", f"{to}/{path}")
-        return add(Population, name, path, Wire(source)) if has else source
+        return add(kind, name, path, Wire(source, scale=scale)) if has else source
 
-    entry = optional("attn/input", "n0_attn/in_lif", residual)
+    def entry_of(part: str, path: str, source: str) -> str:
+        norm = optional(Norm, f"{part}/norm", f"{path}/norm", source)
+        scale = f"{to}/{path}/in_scale" if norm != source else ""
+        return optional(Population, f"{part}/input", f"{path}/in_lif", norm, scale)
+
+    entry = entry_of("attn", "n0_attn", residual)
     query = dense("attn/query", "n0_attn/q_lif", "n0_attn/q_proj", entry)
     key = dense("attn/key", "n0_attn/k_lif", "n0_attn/k_proj", entry)
     value = dense("attn/value", "n0_attn/v_lif", "n0_attn/v_proj", entry)
     attention = add(Attention, "attn/attention", "n0_attn", Wire(query), Wire(key), Wire(value))
-    mixed = optional("attn/mixed", "n0_attn/mixed_lif", attention)
+    mixed = optional(Population, "attn/mixed", "n0_attn/mixed_lif", attention)
     output = dense("attn/output", "n0_attn/out_lif", "n0_attn/out_proj", mixed)
     residual = add(Join, "attn/sum", "n1_res", Wire(residual), Wire(output))
-    entry = optional("ffn/input", "n2_ffn/in_lif", residual)
+    entry = entry_of("ffn", "n2_ffn", residual)
     fc1 = dense("ffn/fc1", "n2_ffn/fc1_lif", "n2_ffn/fc1", entry)
     if present(f"{block}/sum", f"{to}/n3_sum_lif"):
         add(Population, "sum", "n3_sum_lif", Wire(residual), Wire(fc1, f"{to}/n2_ffn/fc2"))
         return added
     fc2 = dense("ffn/fc2", "n2_ffn/fc2_lif", "n2_ffn/fc2", fc1)
     residual = add(Join, "ffn/sum", "n3_res", Wire(residual), Wire(fc2))
-    optional("output", "n4_out_lif", residual)
+    optional(Population, "output", "n4_out_lif", residual)
     return added
 
 
@@ -136,16 +146,23 @@ def _prefixes(name: str) -> Iterator[str]:
 def _of_node(node: Node | None) -> str:
     if node is None:
         return "nothing"
-    dense = [p.weight is not None for p in node.inputs] if isinstance(node, Population) else [False] * len(node.sources)
-    return _describe(type(node), node.name, list(zip(node.sources, dense, strict=True)))
+    if isinstance(node, Population):
+        forms = ["" if p.weight is None else ("", "scaled", "dense")[p.weight.ndim] for p in node.inputs]
+    else:
+        forms = [""] * len(node.sources)
+    return _describe(type(node), node.name, list(zip(node.sources, forms, strict=True)))
 
 
 def _of_slot(slot: Slot | None) -> str:
     if slot is None:
         return "nothing"
-    return _describe(slot.kind, slot.name, [(wire.source, bool(wire.affine)) for wire in slot.wires])
+    return _describe(
+        slot.kind,
+        slot.name,
+        [(wire.source, "dense" if wire.affine else "scaled" if wire.scale else "") for wire in slot.wires],
+    )
 
 
-def _describe(kind: type[Node], name: str, inputs: list[tuple[str, bool]]) -> str:
-    sources = [f"{source} (dense)" if dense else source for source, dense in inputs]
+def _describe(kind: type[Node], name: str, inputs: list[tuple[str, str]]) -> str:
+    sources = [f"{source} ({form})" if form else source for source, form in inputs]
     return f"{kind.__name__} {name}" + (f" with inputs {', '.join(sources)}" if sources else "")

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from bispik.compiler.graph import Attention, FloatArray, Injection, Join, Neurons, Population, Readout, SpikingGraph
+from bispik.compiler.graph import (
+    Attention,
+    FloatArray,
+    Injection,
+    Join,
+    Neurons,
+    Norm,
+    Population,
+    Readout,
+    SpikingGraph,
+)
 from bispik.models.errors import BispikError
 
 FLOATS: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
@@ -33,6 +43,10 @@ def check_sizes(graph: SpikingGraph) -> None:
             case Join():
                 for source, size in zip(node.inputs, inputs, strict=True):
                     _one_to_one(node.name, source, size, node.size)
+            case Norm():
+                _one_to_one(node.name, node.source, inputs[0], node.size)
+                _require(node.size > 0, f"{node.name}: no channels")
+                _require(node.epsilon >= 0, f"{node.name}: epsilon is {node.epsilon}; it must not be negative")
             case Attention():
                 _attention(node, inputs)
             case Readout():
@@ -56,6 +70,9 @@ def _population(node: Population, inputs: list[int]) -> None:
     for projection, size in zip(node.inputs, inputs, strict=True):
         if projection.weight is None:
             _one_to_one(node.name, projection.source, size, node.size)
+        elif projection.weight.ndim == 1:
+            _one_to_one(node.name, projection.source, size, node.size)
+            _shape(node.name, f"weight from {projection.source}", projection.weight, (node.size,))
         else:
             _shape(node.name, f"weight from {projection.source}", projection.weight, (node.size, size))
 

@@ -5,9 +5,10 @@ Three ideas, in this order:
 1. Populations with dense synapses, and the readout, need nearly all the memory. They are laid along a tape in the order
    of the network, and the tape is cut where a neurocore is full: neurocores are full and neighbours stay neighbours.
    A cut is moved rather than leave a sliver.
-2. Attention keeps whole heads together. A head that does not fit beside a full load of synapses gets a neurocore of the
-   tape before the synapses do; one that fits into no neurocore is cut by stored tokens, and its partial sums add up.
-3. The rest (one-to-one populations, joins, small heads) goes into the gaps nearest to its place on the tape.
+2. Attention keeps whole heads together, a norm all of its channels. A head that does not fit beside a full load of
+   synapses gets a neurocore of the tape before the synapses do; one that fits into no neurocore is cut by stored
+   tokens, and its partial sums add up.
+3. The rest (one-to-one populations, joins, norms, small heads) goes into the gaps nearest to its place on the tape.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class _Packer:
 
     def _settle(self, node: NodeShape, anchor: int) -> None:
         """Fill the nearest gap that takes all; else the largest gaps in reach; else a neurocore of its own."""
-        smallest = node.head_dim if node.kind == "attention" else ceil(node.size * SLIVER)
+        smallest = node.together if node.together > 1 else ceil(node.size * SLIVER)
         start = 0
         while start < node.size:
             left = node.size - start
@@ -193,9 +194,9 @@ class _Packer:
         return self._whole_words(node, fits)
 
     def _whole_words(self, node: NodeShape, rows: int) -> int:
-        """Round down to whole heads, or to rows that fill words of synapse memory if there is at least one word."""
-        if node.kind == "attention":
-            return rows - rows % node.head_dim
+        """Round down to whole heads or norms, or to rows that fill words of synapse memory, if at least one."""
+        if node.together > 1:
+            return rows - rows % node.together
         word = rows_per_word(node, self.target)
         return rows if rows < word else rows - rows % word
 
@@ -224,14 +225,14 @@ class _Packer:
         )
 
     def _require_row_fits(self, node: NodeShape) -> None:
-        use = self._use(node, node.head_dim, 1)
+        use = self._use(node, node.together, 1)
         for name, limit in self.target.resources.items():
             if use[name] > limit.value:
-                what = "one head with one stored token" if node.kind == "attention" else "one row"
+                what = {"attention": "one head with one stored token", "norm": "a norm, which cannot be cut,"}
                 needed = f"{name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit}"
                 raise BispikError(
-                    f"{node.name}: {what} needs {needed} of a neurocore, and rows are not cut by fan-in; "
-                    "use fewer --bits or a narrower layer"
+                    f"{node.name}: {what.get(node.kind, 'one row')} needs {needed} of a neurocore, and rows are not "
+                    "cut by fan-in; use fewer --bits or a narrower layer"
                 )
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import output_ranges, score_range
+from bispik.compiler.bounds import OutputRange, join_range, output_range
 from bispik.compiler.calibrate import rounded, row_scales, sample_inputs
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import FloatActivity
-from bispik.compiler.graph import Attention, Injection, Join, Node, Population, Readout, SpikingGraph
+from bispik.compiler.graph import Attention, Injection, Join, Node, Norm, Population, Readout, SpikingGraph
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     NeuronProgram,
@@ -29,6 +31,7 @@ from bispik.compiler.quantize_neurons import (
     first_safe,
     synapse_candidates,
 )
+from bispik.compiler.quantize_norm import STREAM_EXPONENTS, quantize_norm, quantize_stream
 from bispik.models.errors import BispikError
 
 FloatArray = npt.NDArray[np.float64]
@@ -65,7 +68,14 @@ def quantize(graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOp
         BispikError: if the options do not fit the network, or no exponent keeps a population from overflowing.
     """
     check_options(graph, options)
-    return _Quantizer(graph, calibrated, options).program()
+    if not any(isinstance(node, Join) and graph.of_kind(Injection)[0].name in node.inputs for node in graph.nodes):
+        return _Quantizer(graph, calibrated, options, 0).program()
+    # The readers of a real stream find out whether its unit suits them; the finest that suits all is taken.
+    *finer, coarsest = STREAM_EXPONENTS
+    for exponent in finer:
+        with suppress(BispikError):
+            return _Quantizer(graph, calibrated, options, exponent).program()
+    return _Quantizer(graph, calibrated, options, coarsest).program()
 
 
 def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
@@ -96,16 +106,27 @@ def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
 
 
 class _Quantizer:
-    """Walks the graph once; ``scales`` grows with it."""
+    """Walks the graph once; ``scales``, ``ranges`` and ``exponents`` grow with it."""
 
-    def __init__(self, graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOptions) -> None:
+    def __init__(
+        self, graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOptions, stream_exponent: int
+    ) -> None:
         self.graph, self.calibrated, self.options = graph, calibrated, options
-        self.ranges = output_ranges(graph.nodes, options.window)
+        self.stream_exponent = stream_exponent
         self.scales: dict[str, FloatArray] = {}
+        self.ranges: dict[str, OutputRange] = {}
+        self.exponents: dict[str, int] = {}
+        """By node: its integers are its outputs in units of 2^-exponent."""
         self.injection: Injection = graph.of_kind(Injection)[0]
 
     def program(self) -> QuantizedProgram:
-        nodes = [integer for node in self.graph.nodes for integer in self._node(node)]
+        nodes: list[IntegerNode] = []
+        for node in self.graph.nodes:
+            for integer in self._node(node):
+                nodes.append(integer)
+                self.exponents.setdefault(integer.name, 0)
+                if not isinstance(integer, IntegerReadout):
+                    self.ranges[integer.name] = output_range(integer, self.ranges, self.options.window)
         return QuantizedProgram(
             nodes=tuple(nodes),
             steps_per_token=self.graph.steps_per_token,
@@ -120,14 +141,18 @@ class _Quantizer:
     def _node(self, node: Node) -> list[IntegerNode]:
         match node:
             case Injection():
-                return []  # made together with the population that it drives: they share a scale
+                return []  # made together with the node that it drives: they share a scale
             case Population() if node.sources == (self.injection.name,):
                 return self._input(node)
             case Population():
                 return [self._population(node)]
+            case Join() if node.sources == (self.injection.name,):
+                self.exponents[node.name] = self.stream_exponent
+                return list(quantize_stream(self.injection, node, self.stream_exponent, self.options.window))
             case Join():
-                maximum = self.ranges[node.name].magnitude
-                return [IntegerJoin(name=node.name, inputs=node.inputs, size=node.size, maximum=maximum)]
+                return [self._join(node)]
+            case Norm():
+                return [self._norm(node)]
             case Attention():
                 return [self._attention(node)]
             case Readout():
@@ -139,12 +164,35 @@ class _Quantizer:
         self.scales[node.name] = scale
         return [tables, population]
 
+    def _join(self, node: Join) -> IntegerJoin:
+        """Shift all inputs into the finest of their units."""
+        finest = max(self.exponents[source] for source in node.inputs)
+        shifts = tuple(finest - self.exponents[source] for source in node.inputs)
+        self.exponents[node.name] = finest
+        maximum = join_range(node.inputs, shifts, self.ranges).magnitude
+        return IntegerJoin(name=node.name, inputs=node.inputs, exponents=shifts, size=node.size, maximum=maximum)
+
+    def _norm(self, node: Norm) -> IntegerNorm:
+        readers = [
+            projection.weight.astype(np.float64)
+            for population in self.graph.of_kind(Population)
+            for projection in population.inputs
+            if projection.source == node.name and projection.weight is not None and projection.weight.ndim == 2
+        ]
+        keep = max(population.neurons.decay for population in self.graph.of_kind(Population))
+        gain = sum(keep**step for step in range(self.graph.steps_per_token))
+        source, exponent = self.ranges[node.source], self.exponents[node.source]
+        norm = quantize_norm(node, source, exponent, readers, self.options.bits, gain)
+        self.exponents[node.name] = norm.fraction_bits
+        return norm
+
     def _population(self, node: Population) -> IntegerPopulation:
         synapses = tuple(
             InputSynapses(
                 source=projection.source,
                 weight=None if projection.weight is None else projection.weight.astype(np.float64),
                 outputs=self.ranges[projection.source],
+                unit=float(1 << self.exponents[projection.source]),
                 samples=sample_inputs(self.calibrated.outputs[projection.source], self.options.seed),
             )
             for projection in node.inputs
@@ -156,15 +204,16 @@ class _Quantizer:
 
     def _attention(self, node: Attention) -> IntegerAttention:
         """Scores are whole numbers; the finest exponent that cannot overflow keeps thresholds exact."""
-        scores = score_range(node, self.ranges)
+        signed = self.ranges[node.query].signed or self.ranges[node.key].signed
+        low, high = -node.head_dim if signed else 0, node.head_dim
         exponents = {float(1 << exponent): exponent for exponent in range(MAXIMAL_EXPONENT, -1, -1)}
         candidates = (
             Candidate(
                 program="bispik",
                 projections=(),
                 scale=np.full(node.heads, unit),
-                low=np.full(node.heads, unit * scores.low),
-                high=np.full(node.heads, unit * scores.high),
+                low=np.full(node.heads, unit * low),
+                high=np.full(node.heads, unit * high),
             )
             for unit in exponents
         )
@@ -203,6 +252,6 @@ class _Quantizer:
             bits=self.options.bits,
             on_chip=self.options.head_on_chip,
             scale=node.scale / (float(scale[0]) * steps),
-            epsilon=node.epsilon,
+            epsilon=node.epsilon * 4.0 ** self.exponents[node.source],
             bias=bias.astype(np.float32),
         )

@@ -27,7 +27,7 @@ def quantize_input(
     Raises:
         BispikError: if the step gains are no multiples of the first, or membranes could overflow.
     """
-    unit, step_gain = _integer_gains(injection)
+    unit, step_gain = integer_gains(injection)
     tokens = injection.token_table.astype(np.float64) * unit
     positions = injection.position_table[:window].astype(np.float64) * unit
     candidates = _candidates(injection.name, node, program, tokens, positions, max(step_gain))
@@ -35,8 +35,8 @@ def quantize_input(
     factor = candidate.scale / (1 << candidate.projections[0].exponent)
     tables = IntegerInjection(
         name=injection.name,
-        token_table=_int16(tokens * factor),
-        position_table=_int16(positions * factor),
+        token_table=table_of(tokens * factor),
+        position_table=table_of(positions * factor),
         step_gain=step_gain,
     )
     population = IntegerPopulation(name=node.name, inputs=candidate.projections, neurons=neurons)
@@ -77,7 +77,7 @@ def _candidates(
         threshold //= 2
 
 
-def _integer_gains(injection: Injection) -> tuple[float, tuple[int, ...]]:
+def integer_gains(injection: Injection) -> tuple[float, tuple[int, ...]]:
     """Write the step gains as a unit times small integers: 1, 1, ... or 1, 2, ..., T for a ramp."""
     unit = float(injection.step_gain[0])
     multiples = np.array(injection.step_gain) / unit
@@ -87,5 +87,6 @@ def _integer_gains(injection: Injection) -> tuple[float, tuple[int, ...]]:
     return unit, tuple(int(value) for value in integers)
 
 
-def _int16(values: FloatArray) -> npt.NDArray[np.int16]:
+def table_of(values: FloatArray) -> npt.NDArray[np.int16]:
+    """Round to the 16 bits of a table."""
     return np.clip(np.rint(values), -TABLE_MAX, TABLE_MAX).astype(np.int16)

@@ -23,6 +23,12 @@ from bispik.models.errors import BispikError
 
 FloatArray = npt.NDArray[np.float64]
 
+ONE_TO_ONE_BITS = 8
+"""One-to-one weights have 8 bits whatever is chosen for the matrices: there is one a neuron."""
+
+LEAST_STOCK_WEIGHT = 16
+"""Least integer that may stand for a one-to-one weight of 1 in stock neurons: rounding is off by 3% at most."""
+
 MAXIMAL_EXPONENT = 12
 """Largest shift on a current: thresholds then resolve finer than the 12 bits of the decay."""
 
@@ -33,9 +39,11 @@ class InputSynapses:
 
     source: str
     weight: FloatArray | None
-    """(neurons, inputs), or None for one-to-one synapses of weight 1."""
+    """(neurons, inputs); (neurons,) for one-to-one synapses, None for such of weight 1."""
     outputs: OutputRange
-    """Of the source."""
+    """Of the source, in integers."""
+    unit: float
+    """The source's integers per unit of its outputs in real numbers: 1 for spikes, a power of two."""
     samples: FloatArray
     """(samples, inputs): the source's outputs on text."""
 
@@ -61,7 +69,7 @@ def first_safe(
     Raises:
         BispikError: if there is none; the message says how far the last one was off.
     """
-    reached = 0.0
+    reached: float | None = None
     for candidate in candidates:
         integers = integer_neurons(neurons, candidate.scale, candidate.program)
         bias, subtract = integers.bias.astype(np.float64), integers.subtract.astype(np.float64)
@@ -69,6 +77,11 @@ def first_safe(
         reached = float(bound.max())
         if reached <= MEMBRANE_MAX:
             return candidate, integers
+    if reached is None:
+        raise BispikError(
+            f"{name}: its inputs are of units too different for weights of one population that shares a threshold; "
+            "use --neurons bispik"
+        )
     raise BispikError(
         f"{name}: membranes could reach {reached:,.0f} of {MEMBRANE_MAX:,} (24 bits) even at the coarsest scale; "
         "fewer --bits or a smaller --window may help"
@@ -113,26 +126,62 @@ def synapse_candidates(
 
 
 def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
-    """Weights have a scale per row; the exponent on all currents steps down from the finest."""
-    matrices = [(s.weight, s.samples) for s in synapses if s.weight is not None]
-    if not matrices:
+    """Weights have a scale per row; the exponent on all currents steps down from the finest.
+
+    Where even the lowest exponent is too much, weights are written with half as many integers, and again.
+    """
+    weighted = [s for s in synapses if s.weight is not None]
+    if not weighted:
+        (unit,) = {s.unit for s in synapses}
         for exponent in range(MAXIMAL_EXPONENT, -1, -1):
-            units = np.full(neurons.size, float(1 << exponent))
-            yield _candidate("bispik", synapses, units, [None] * len(synapses), [exponent] * len(synapses), bits)
+            scale = np.full(neurons.size, unit * (1 << exponent))
+            yield _candidate("bispik", synapses, scale, [None] * len(synapses), [exponent] * len(synapses), bits)
         return
-    chosen = np.stack([row_scales(weight, samples, bits, per_row=True) for weight, samples in matrices])
-    rows: FloatArray = np.minimum(chosen.min(axis=0), _largest_scale(neurons))
+    (unit,) = {s.unit for s in weighted}
+    finest: FloatArray = np.minimum(_row_scales(weighted, bits), _largest_scale(neurons) / unit)
+    for halvings in range(bits):
+        yield from _at_row_scales(synapses, finest / (1 << halvings), unit, bits)
+
+
+def _row_scales(weighted: list[InputSynapses], bits: int) -> FloatArray:
+    """Return integer units per unit of weight that suit all weighted inputs, by row."""
+    chosen: list[FloatArray] = []
+    for synapse in weighted:
+        assert synapse.weight is not None
+        if synapse.weight.ndim == 1:  # one weight a row: any scale that it fits is exact but for that weight
+            peak = np.abs(synapse.weight)
+            chosen.append(largest_integer(ONE_TO_ONE_BITS) / np.where(peak > 0, peak, 1.0))
+        else:
+            chosen.append(row_scales(synapse.weight, synapse.samples, bits, per_row=True))
+    least: FloatArray = np.stack(chosen).min(axis=0)
+    return least
+
+
+def _at_row_scales(
+    synapses: tuple[InputSynapses, ...], rows: FloatArray, unit: float, bits: int
+) -> Iterator[Candidate]:
+    """Yield the exponents for weights of ``rows`` integer units per unit, on sources of that unit."""
     shift, one_to_one = 0, np.zeros(0, np.int8)
-    if len(matrices) < len(synapses):
+    plain = [s for s in synapses if s.weight is None]
+    if plain:
         # One-to-one inputs of weight 1 must match the row's scale: an integer weight m << shift is the scale itself.
-        rows = np.minimum(rows, rows.min() * largest_integer(8))
-        shift = int(np.ceil(np.log2(rows.max() / largest_integer(8))))
-        one_to_one = np.maximum(1, np.floor(rows / 2.0**shift)).astype(np.int8)
-        rows = one_to_one.astype(np.float64) * 2.0**shift
-    weights = [one_to_one if s.weight is None else rounded(s.weight, rows, bits) for s in synapses]
+        (plain_unit,) = {s.unit for s in plain}
+        wanted = rows * unit / plain_unit
+        wanted = np.minimum(wanted, wanted.min() * largest_integer(ONE_TO_ONE_BITS))
+        shift = int(np.ceil(np.log2(wanted.max() / largest_integer(ONE_TO_ONE_BITS))))
+        one_to_one = np.maximum(1, np.floor(wanted / 2.0**shift)).astype(np.int8)
+        rows = one_to_one.astype(np.float64) * 2.0**shift * plain_unit / unit
+    weights = [one_to_one if s.weight is None else _rounded(s.weight, rows, bits) for s in synapses]
     for exponent in range(MAXIMAL_EXPONENT, max(-1, -shift - 1), -1):
         exponents = [exponent + shift if s.weight is None else exponent for s in synapses]
-        yield _candidate("bispik", synapses, rows * float(1 << exponent), weights, exponents, bits)
+        yield _candidate("bispik", synapses, rows * unit * float(1 << exponent), weights, exponents, bits)
+
+
+def _rounded(weight: FloatArray, rows: FloatArray, bits: int) -> npt.NDArray[np.int8]:
+    """Round a matrix, or one-to-one weights, which always have 8 bits."""
+    if weight.ndim == 1:
+        return rounded(weight[:, None], rows, ONE_TO_ONE_BITS)[:, 0]
+    return rounded(weight, rows, bits)
 
 
 def _largest_scale(neurons: Neurons) -> FloatArray:
@@ -150,23 +199,37 @@ def _largest_scale(neurons: Neurons) -> FloatArray:
 def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
     """Lava's exponent is fixed and all neurons share a threshold, so weights carry the differences between rows."""
     share = 1.0 / neurons.threshold.astype(np.float64)
-    normal = [(np.ones((neurons.size, 1)) if s.weight is None else s.weight) * share[:, None] for s in synapses]
-    inputs = [np.ones((1, 1)) if s.weight is None else s.samples for s in synapses]
-    widths = [8 if s.weight is None else bits for s in synapses]
+    normal = [_column(s, neurons.size) * share[:, None] for s in synapses]
+    inputs = [
+        np.ones((1, 1)) if matrix.shape[1] == 1 else s.samples for s, matrix in zip(synapses, normal, strict=True)
+    ]
+    widths = [bits if s.weight is not None and s.weight.ndim == 2 else ONE_TO_ONE_BITS for s in synapses]
     wanted = min(
-        float(row_scales(weight, x, width, per_row=False)[0])
-        for weight, x, width in zip(normal, inputs, widths, strict=True)
+        float(row_scales(weight, x, width, per_row=False)[0]) * s.unit
+        for s, weight, x, width in zip(synapses, normal, inputs, widths, strict=True)
     )
     threshold = max(1, min(STOCK_THRESHOLD_MAX, int(wanted - 0.5)))
     while threshold >= 1:
-        rows = (threshold + 0.5) * share
+        scale = (threshold + 0.5) * share
         weights = [
-            rounded(np.ones((neurons.size, 1)), rows, 8)[:, 0] if s.weight is None else rounded(s.weight, rows, bits)
-            for s in synapses
+            rounded(_column(s, neurons.size), scale / s.unit, width) for s, width in zip(synapses, widths, strict=True)
+        ]
+        shaped = [
+            w if s.weight is not None and s.weight.ndim == 2 else w[:, 0]
+            for s, w in zip(synapses, weights, strict=True)
         ]
         exponents = [STOCK_EXPONENT] * len(synapses)
-        yield _candidate("stock", synapses, rows * (1 << STOCK_EXPONENT), weights, exponents, bits)
+        plain = [w for s, w in zip(synapses, shaped, strict=True) if s.weight is None and s.unit > 1]
+        if all(int(w.min()) >= LEAST_STOCK_WEIGHT for w in plain):
+            yield _candidate("stock", synapses, scale * (1 << STOCK_EXPONENT), shaped, exponents, bits)
         threshold //= 2
+
+
+def _column(synapse: InputSynapses, size: int) -> FloatArray:
+    """Return weights as a matrix; one-to-one ones as a single column."""
+    if synapse.weight is None:
+        return np.ones((size, 1))
+    return synapse.weight if synapse.weight.ndim == 2 else synapse.weight[:, None]
 
 
 def _candidate(
@@ -183,7 +246,7 @@ def _candidate(
         matrix = np.ones((len(scale), 1)) if weight is None else weight.astype(np.float64).reshape(len(scale), -1)
         lowest, highest = current_range(matrix, synapse.outputs)
         low, high = low + lowest * (1 << exponent), high + highest * (1 << exponent)
-        stored = 0 if weight is None else 8 if weight.ndim == 1 else bits
+        stored = 0 if weight is None else ONE_TO_ONE_BITS if weight.ndim == 1 else bits
         projections.append(IntegerProjection(source=synapse.source, weight=weight, exponent=exponent, bits=stored))
     return Candidate(program=program, projections=tuple(projections), scale=scale, low=low, high=high)
 

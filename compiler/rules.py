@@ -121,6 +121,14 @@ def every_neuron_is_on_one_neurocore(mapped: MappedProgram) -> Iterator[str]:
                 yield f"{node.name}: row {row} of {node.size} is in no slice; partition it anew"
 
 
+def norms_are_whole(mapped: MappedProgram) -> Iterator[str]:
+    """All channels of a norm lie on one neurocore: it needs their sum."""
+    sizes = {node.name: node.size for node in program_shape(mapped.program).nodes if node.kind == "norm"}
+    for part in (part for core in mapped.neurocores for part in core.slices if part.node in sizes):
+        if part.stop - part.start != sizes[part.node]:
+            yield f"{part.node}: rows {part.start} to {part.stop} of {sizes[part.node]} lie apart; partition it anew"
+
+
 def every_synapse_is_stored_once(mapped: MappedProgram) -> Iterator[str]:
     """Every slice holds, for each input of its node, the synapses of its rows, and no others."""
     shapes = {node.name: node for node in program_shape(mapped.program).nodes}
@@ -144,6 +152,7 @@ MAPPING_RULES: tuple[MappingRule, ...] = (
     neurocores_fit_on_their_chips,
     neurocores_fit_on_their_routers,
     every_neuron_is_on_one_neurocore,
+    norms_are_whole,
     every_synapse_is_stored_once,
     neuron_state_fits,
 )

@@ -11,6 +11,7 @@ from bispik.compiler.bounds import (
     OutputRange,
     current_range,
     membrane_bound,
+    norm_fits_64_bits,
     output_ranges,
     score_range,
 )
@@ -20,6 +21,7 @@ from bispik.compiler.program import (
     IntegerInjection,
     IntegerJoin,
     IntegerNeurons,
+    IntegerNorm,
     IntegerPopulation,
     IntegerProjection,
     IntegerReadout,
@@ -106,6 +108,15 @@ def joins_name_their_maximum(program: QuantizedProgram, _: Target) -> Iterator[s
             yield f"{node.name}: can reach {reached}, but its maximum is {node.maximum}; quantise the graph anew"
 
 
+def norms_fit_64_bits(program: QuantizedProgram, _: Target) -> Iterator[str]:
+    """No input whatever makes a norm leave 64 bits on its way."""
+    ranges = output_ranges(program.nodes, program.window)
+    for node in program.of_kind(IntegerNorm):
+        if not norm_fits_64_bits(node, ranges[node.source].magnitude):
+            reached = ranges[node.source].magnitude
+            yield f"{node.name}: inputs of up to {reached:,} in {node.size} channels leave 64 bits; quantise anew"
+
+
 def ternary_thresholds_are_not_negative(program: QuantizedProgram, _: Target) -> Iterator[str]:
     """No membrane lies beyond both thresholds of a ternary neuron."""
     for where, neurons in _neurons(program):
@@ -169,6 +180,7 @@ PROGRAM_RULES: tuple[ProgramRule, ...] = (
     accumulators_cannot_overflow,
     graded_spikes_fit_their_payload,
     joins_name_their_maximum,
+    norms_fit_64_bits,
     ternary_thresholds_are_not_negative,
     stock_neurons_spike_binary,
     stock_neurons_reset_to_zero,

@@ -14,6 +14,7 @@ from bispik.compiler.graph import (
     Injection,
     Join,
     Node,
+    Norm,
     Population,
     Projection,
     Readout,
@@ -26,6 +27,7 @@ from bispik.compiler.program import (
     IntegerInjection,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerProjection,
     IntegerReadout,
@@ -67,6 +69,11 @@ class NodeShape:
     """Attention: bits of a key and a value together, per channel, time step and token; see STORED_BITS."""
     readers: int = 0
     """Inputs of other nodes on neurocores that read this node."""
+
+    @property
+    def together(self) -> int:
+        """Rows that must lie on one neurocore: those of a head, all of a norm, else 1."""
+        return self.size if self.kind == "norm" else self.head_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +132,9 @@ def _node_shapes(
         elif isinstance(node, Join | IntegerJoin):
             inputs = tuple(_one_to_one(source, host) for source in node.sources)
             yield NodeShape(name=node.name, kind="join", size=node.size, inputs=inputs, program=program)
+        elif isinstance(node, Norm | IntegerNorm):
+            inputs = (_one_to_one(node.source, host),)
+            yield NodeShape(name=node.name, kind="norm", size=node.size, inputs=inputs, program=program)
         else:
             yield _attention_shape(node, host, program, spikes)
 

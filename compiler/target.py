@@ -79,6 +79,7 @@ class State:
     stock: Limit
     bispik: Limit
     join: Limit
+    norm: Limit
     score: Limit
     attention_output: Limit
     readout: Limit

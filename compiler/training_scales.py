@@ -17,6 +17,7 @@ from bispik.compiler.program import (
 )
 from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.compiler.quantize_input import TABLE_MAX
+from bispik.compiler.quantize_neurons import ONE_TO_ONE_BITS
 from bispik.models.bispikclm.checkpoint import Checkpoint
 from bispik.models.bispikclm.integer_scales import (
     IntegerLimits,
@@ -25,9 +26,6 @@ from bispik.models.bispikclm.integer_scales import (
     RowUnits,
     SharedThreshold,
 )
-
-ONE_TO_ONE_BITS = 8
-"""One-to-one weights have 8 bits whatever is chosen for the matrices."""
 
 
 def training_scales(

@@ -15,6 +15,7 @@ from bispik.compiler.program import (
     IntegerInjection,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -91,6 +92,7 @@ def audit(program: QuantizedProgram, report: EnergyReport) -> Audit:
         *_signed_spikes(program),
         *_through_synapses(program),
         *_residual_joins(program),
+        *_norms(program),
         *_neuron_work(program),
         *_host_work(program),
     )
@@ -109,7 +111,7 @@ def _signed_spikes(program: QuantizedProgram) -> Iterator[_Kind]:
                 return node.neurons.spikes == "ternary" or not ternary.isdisjoint(node.sources)
             case IntegerReadout():
                 return node.on_chip and node.source in ternary
-            case IntegerInjection() | IntegerJoin():
+            case IntegerInjection() | IntegerJoin() | IntegerNorm():
                 return False
 
     nodes = tuple(node.name for node in program.nodes if meets_signs(node))
@@ -129,6 +131,9 @@ def _through_synapses(program: QuantizedProgram) -> Iterator[_Kind]:
     sign = "signed " if signed else ""
     attention = f"A·V is a {sign}count of spikes, {'up' if signed else '0'} to the number of tokens"
     residual = f"the residual stream is a {sign}count of spikes"
+    if real_streams(program):
+        residual = "the residual stream carries the embedding's real current, in fixed point"
+    norm = "a norm's output is a signed number in fixed point"
     through = "meets each weight as one multiplication, or as that many additions"
     into = "enters one membrane as one number"
     for operation, source, dense, reason in (
@@ -136,6 +141,8 @@ def _through_synapses(program: QuantizedProgram) -> Iterator[_Kind]:
         ("Attention counts into neurons", IntegerAttention, False, f"{attention}; it {into}"),
         ("Residual counts through weights", IntegerJoin, True, f"{residual}; it {through}"),
         ("Residual counts into neurons", IntegerJoin, False, f"{residual}; it {into}"),
+        ("Norms through weights", IntegerNorm, True, f"{norm}; it {through}"),
+        ("Norms into neurons", IntegerNorm, False, f"{norm}; it {into}, times that neuron's own weight"),
     ):
         if nodes := _readers(program, source, dense):
             event = "graded_dense" if dense else "graded_one_to_one"
@@ -161,7 +168,31 @@ def _residual_joins(program: QuantizedProgram) -> Iterator[_Kind]:
             events=("synop_one_to_one", "graded_one_to_one"),
             nodes=tuple(join.name for join in joins),
             carries_counts=True,
-            reason="a block's spike is added to its channel's residual count, with neither weight nor neuron",
+            reason="a block's spike is added to its channel's residual count, with neither weight nor neuron"
+            if not real_streams(program)
+            else "a block's spike is shifted into the unit of its channel's real current and added to it",
+        )
+
+
+def real_streams(program: QuantizedProgram) -> tuple[str, ...]:
+    """Names of the joins that carry the embedding's current itself instead of counts of spikes."""
+    found: list[str] = []
+    for join in program.of_kind(IntegerJoin):
+        if program.injection.name in join.inputs or not set(found).isdisjoint(join.inputs):
+            found.append(join.name)
+    return tuple(found)
+
+
+def _norms(program: QuantizedProgram) -> Iterator[_Kind]:
+    if norms := program.of_kind(IntegerNorm):
+        yield _Kind(
+            operation="Norms inside blocks",
+            events=("norm_operation", "synop_one_to_one", "graded_one_to_one"),
+            nodes=tuple(norm.name for norm in norms),
+            carries_counts=True,
+            reason="numbers arrive, mean and deviation are taken over all channels, each is divided by the root, "
+            "in fixed point: no spiking operation; no neurocore program for it is known, so a processor of the chip "
+            "does it",
         )
 
 
@@ -190,11 +221,15 @@ def _host_work(program: QuantizedProgram) -> Iterator[_Kind]:
         scope="host",
         reason="rows of token and position are read, added, and scaled where the current changes from step to step",
     )
+    stream = real_streams(program)
     yield _Kind(
         operation="Injected currents",
         events=("injected_currents",),
         scope="host",
-        reason="the embedding enters the first neurons as a number in every step; they turn it into spikes",
+        carries_counts=bool(stream),
+        reason="the embedding enters the chip as a number in every step, and the first block takes it as it is"
+        if stream
+        else "the embedding enters the first neurons as a number in every step; they turn it into spikes",
     )
     if not program.readout.on_chip:
         yield _Kind(
@@ -235,7 +270,7 @@ def _host_work(program: QuantizedProgram) -> Iterator[_Kind]:
 
 
 def _readers(
-    program: QuantizedProgram, source: type[IntegerJoin] | type[IntegerAttention], dense: bool
+    program: QuantizedProgram, source: type[IntegerJoin] | type[IntegerNorm] | type[IntegerAttention], dense: bool
 ) -> tuple[str, ...]:
     """Names of the populations that such a source reaches through dense, or else one-to-one, synapses."""
     sources = {node.name for node in program.of_kind(source)}

@@ -15,6 +15,7 @@ EVENT_LABELS: Mapping[str, str] = {
     "graded_readout": "Counts into the language-model head",
     "update_active": "Updates of neurons with input",
     "update_inactive": "Updates of neurons without input",
+    "norm_operation": "Multiplications, divisions and roots of norms in blocks",
     "update_waiting": "Updates while a token travels on",
     "spike": "Spikes generated",
     "graded_output": "Counts generated",
@@ -51,6 +52,7 @@ CONSTANT_LABELS: Mapping[str, str] = {
     "synop_graded": "Synop of a count",
     "update_active": "Neuron update with input",
     "update_inactive": "Neuron update without input",
+    "norm_operation": "Multiplication, division or root of a norm",
     "spike": "Spike generation",
     "kv_bit_written": "Key or value bit written",
     "message": "Message to a neurocore",
@@ -82,7 +84,11 @@ SCOPE_LABELS: Mapping[str, str] = {
     "host": "Host: embedding, readout, norm",
 }
 
-_LAYERS: Mapping[str, str] = {"embed": "Embedding neurons", "head": "Language-model head"}
+_LAYERS: Mapping[str, str] = {
+    "embed": "Embedding neurons",
+    "stream": "Embedding current",
+    "head": "Language-model head",
+}
 
 
 def layer_label(layer: str) -> str:

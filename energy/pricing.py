@@ -28,6 +28,7 @@ HOST_CONSTANTS: Mapping[HostOperation, str] = {
 PLAIN_EVENTS: Mapping[Event, str] = {
     "update_active": "update_active",
     "update_inactive": "update_inactive",
+    "norm_operation": "norm_operation",
     "spike": "spike",
     "graded_output": "spike",
     "message": "message",

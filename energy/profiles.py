@@ -24,6 +24,7 @@ DIMENSIONS: Mapping[str, Dimension] = {
     "synop_graded": "energy",
     "update_active": "energy",
     "update_inactive": "energy",
+    "norm_operation": "energy",
     "spike": "energy",
     "kv_bit_written": "energy",
     "message": "energy",

@@ -192,4 +192,4 @@ def _one_count(lines: list[EnergyLine], tokens: int) -> float | None:
 
 
 def _layer_order(layer: str) -> tuple[int, str]:
-    return {"embed": 0, "head": 2}.get(layer, 1), layer
+    return {"embed": 0, "stream": 0, "head": 2}.get(layer, 1), layer

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.bounds import SPIKE_RANGES, injected_range, join_range
+from bispik.compiler.fixed_point import STOCK_BIAS_MAX
 from bispik.compiler.graph import Reset, Spikes
 from bispik.compiler.program import (
     IntegerAttention,
@@ -12,12 +14,19 @@ from bispik.compiler.program import (
     IntegerJoin,
     IntegerNeurons,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerProjection,
     IntegerReadout,
     NeuronProgram,
     QuantizedProgram,
 )
+
+NORM_BITS = 5
+"""Bits behind the point of a norm's output."""
+
+STREAM_BITS = 7
+"""A spike that joins a stream of real numbers counts as 2^7 of its units."""
 
 
 def random_program(
@@ -36,9 +45,14 @@ def random_program(
     pre_spike: bool = True,
     mixed_spike: bool = False,
     block_output: bool = False,
+    norm: bool = False,
+    stream: bool = False,
     readout_on_chip: bool = True,
 ) -> QuantizedProgram:
-    """An integer program with random weights, thresholds low enough that neurons fire, and some negative biases."""
+    """An integer program with random weights, thresholds low enough that neurons fire, and some negative biases.
+
+    ``norm`` puts a norm in front of the blocks' parts; ``stream`` lets the first block take a real, ramped current.
+    """
     random = np.random.default_rng(seed)
     size = heads * head_dim
 
@@ -48,6 +62,7 @@ def random_program(
             threshold = np.full(count, max(1, scale // 64) * 64, np.int32)
         else:
             threshold = random.integers(scale // 2, 2 * scale + 2, count).astype(np.int32)
+        bias = random.integers(-scale // 4 - 1, scale // 4 + 1, count)
         soft = reset == "soft"
         return IntegerNeurons(
             program=neuron_program,
@@ -56,7 +71,7 @@ def random_program(
             decay=int(random.integers(0, 4096)),
             threshold=threshold,
             subtract=(threshold + 1) if soft else np.zeros(count, np.int32),
-            bias=random.integers(-scale // 4 - 1, scale // 4 + 1, count).astype(np.int32),
+            bias=(bias & -64 if stock and scale > 4 * STOCK_BIAS_MAX else bias).astype(np.int32),
         )
 
     def dense(name: str, source: str, outputs: int, inputs: int, graded: int = 1) -> IntegerPopulation:
@@ -65,34 +80,62 @@ def random_program(
         projection = IntegerProjection(source=source, weight=weight, exponent=6, bits=8)
         return IntegerPopulation(name=name, inputs=(projection,), neurons=neurons(outputs, scale))
 
-    def one_to_one(name: str, source: str) -> IntegerPopulation:
+    def one_to_one(name: str, source: str, unit: int = 1) -> IntegerPopulation:
         projection = IntegerProjection(source=source, weight=None, exponent=6, bits=0)
-        if neuron_program == "stock":
+        if neuron_program == "stock" or source.endswith("/norm"):
             weight = random.integers(20, 128, size).astype(np.int8)
             projection = IntegerProjection(source=source, weight=weight, exponent=6, bits=8)
-            return IntegerPopulation(name=name, inputs=(projection,), neurons=neurons(size, 40 * 64))
+            return IntegerPopulation(name=name, inputs=(projection,), neurons=neurons(size, 40 * 64 * unit))
         return IntegerPopulation(name=name, inputs=(projection,), neurons=neurons(size, 40))
 
-    nodes: list[IntegerNode] = [
-        IntegerInjection(
-            name="input",
-            token_table=_int16(random, (vocabulary, size)),
-            position_table=_int16(random, (window, size)),
-            step_gain=(1,) * steps,
-        ),
-        IntegerPopulation(
-            name="embed",
-            inputs=(IntegerProjection(source="input", weight=None, exponent=6, bits=0),),
-            neurons=neurons(size, 200 * 64),
-        ),
-    ]
+    def entered(part: str, residual: str) -> str:
+        """What stands in front of a block's part; returns the name of its last node."""
+        entry, unit = residual, units[residual]
+        if norm:
+            entry, unit = f"{part}/norm", 1 << NORM_BITS
+            epsilon = int(random.integers(0, 100))
+            nodes.append(
+                IntegerNorm(
+                    name=entry, source=residual, size=size, fraction_bits=NORM_BITS, root_bits=4, epsilon=epsilon
+                )
+            )
+        if pre_spike:
+            nodes.append(one_to_one(f"{part}/input", entry, unit))
+            return f"{part}/input"
+        units[entry] = unit
+        return entry
+
+    def joined(name: str, residual: str, source: str) -> IntegerJoin:
+        shift = units[residual].bit_length() - 1
+        units[name] = units[residual]
+        ranges[name] = join_range((residual, source), (0, shift), {**ranges, source: spike_range})
+        return IntegerJoin(
+            name=name, inputs=(residual, source), exponents=(0, shift), size=size, maximum=ranges[name].magnitude
+        )
+
+    spike_range = SPIKE_RANGES[spikes]
+    injection = IntegerInjection(
+        name="input",
+        token_table=_int16(random, (vocabulary, size)),
+        position_table=_int16(random, (window, size)),
+        step_gain=tuple(range(1, steps + 1)) if stream else (1,) * steps,
+    )
+    nodes: list[IntegerNode] = [injection]
+    units, ranges = {"embed": 1}, {"embed": SPIKE_RANGES[spikes]}
+    if stream:
+        ranges["embed"] = injected_range(injection)
+        units["embed"] = 1 << STREAM_BITS
+        maximum = ranges["embed"].magnitude
+        nodes.append(IntegerJoin(name="embed", inputs=("input",), exponents=(0,), size=size, maximum=maximum))
+    else:
+        projection = IntegerProjection(source="input", weight=None, exponent=6, bits=0)
+        nodes.append(IntegerPopulation(name="embed", inputs=(projection,), neurons=neurons(size, 200 * 64)))
     for index in range(layers):
         block, residual = f"block_{index:02d}", nodes[-1].name
-        attn, entry = f"{block}/attn", residual
-        if pre_spike:
-            entry = f"{attn}/input"
-            nodes.append(one_to_one(entry, residual))
-        nodes += [dense(f"{attn}/{part}", entry, size, size) for part in ("query", "key", "value")]
+        attn = f"{block}/attn"
+        entry = entered(attn, residual)
+        graded = units.get(entry, 1)
+        nodes += [dense(f"{attn}/{part}", entry, size, size, graded) for part in ("query", "key", "value")]
         nodes.append(
             IntegerAttention(
                 name=f"{attn}/attention",
@@ -108,30 +151,24 @@ def random_program(
         if mixed_spike:
             nodes.append(one_to_one(f"{attn}/mixed", nodes[-1].name))
         nodes.append(dense(f"{attn}/output", nodes[-1].name, size, size))
-        nodes.append(
-            IntegerJoin(name=f"{attn}/sum", inputs=(residual, f"{attn}/output"), size=size, maximum=2 + 2 * index)
-        )
-        residual, entry = nodes[-1].name, nodes[-1].name
-        if pre_spike:
-            entry = f"{block}/ffn/input"
-            nodes.append(one_to_one(entry, residual))
-        nodes.append(dense(f"{block}/ffn/fc1", entry, inner, size))
+        nodes.append(joined(f"{attn}/sum", residual, f"{attn}/output"))
+        residual = nodes[-1].name
+        entry = entered(f"{block}/ffn", residual)
+        nodes.append(dense(f"{block}/ffn/fc1", entry, inner, size, units.get(entry, 1)))
         if block_output:
             weight = random.integers(-127, 128, (size, inner)).astype(np.int8)
+            own = random.integers(20, 128, size).astype(np.int8)
+            exponent = STREAM_BITS if units[residual] > 1 and neuron_program == "bispik" else 6
             inputs = (
-                IntegerProjection(
-                    source=residual, weight=random.integers(20, 128, size).astype(np.int8), exponent=6, bits=8
-                ),
-                IntegerProjection(source=f"{block}/ffn/fc1", weight=weight, exponent=6, bits=8),
+                IntegerProjection(source=residual, weight=own, exponent=6, bits=8),
+                IntegerProjection(source=f"{block}/ffn/fc1", weight=weight, exponent=exponent, bits=8),
             )
-            nodes.append(IntegerPopulation(name=f"{block}/sum", inputs=inputs, neurons=neurons(size, 100 * 64)))
+            scale = 100 * 64 * units[residual]
+            nodes.append(IntegerPopulation(name=f"{block}/sum", inputs=inputs, neurons=neurons(size, scale)))
+            units[f"{block}/sum"], ranges[f"{block}/sum"] = 1, SPIKE_RANGES[spikes]
             continue
         nodes.append(dense(f"{block}/ffn/fc2", f"{block}/ffn/fc1", size, inner))
-        nodes.append(
-            IntegerJoin(
-                name=f"{block}/ffn/sum", inputs=(residual, f"{block}/ffn/fc2"), size=size, maximum=3 + 2 * index
-            )
-        )
+        nodes.append(joined(f"{block}/ffn/sum", residual, f"{block}/ffn/fc2"))
     nodes.append(
         IntegerReadout(
             name="head",

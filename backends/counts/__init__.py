@@ -13,6 +13,9 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
   current reached it in that step, else ``update_inactive``. An attention has one neuron per head and stored
   token of the *window* and one per output channel, and all of them pay in every step: on a clocked neurocore
   they do, in use or not.
+- **norm operation**: one of the multiplications, divisions and roots of a norm inside a block, on the chip. With n
+  channels it squares n numbers and their sum, multiplies these n numbers and the sum of their squares by n, takes one
+  root and divides n times in every step, in use or not: 3 n + 3. Its additions and shifts are among its updates.
 - **spike**: a spike that a neuron generated, of either sign, the score neurons' included. **graded output**: a count
   other than 0 that a join or an attention generated.
 - **message**: one per spike or graded output and destination neurocore. A score spike is one message to its own

@@ -27,6 +27,7 @@ Event: TypeAlias = Literal[
     "graded_readout",
     "update_active",
     "update_inactive",
+    "norm_operation",
     "spike",
     "graded_output",
     "message",

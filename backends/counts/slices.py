@@ -7,7 +7,7 @@ import numpy as np
 from bispik.backends.counts.events import Format, IntArray
 from bispik.backends.counts.tally import BoolArray, Chunk, SpikeArray, Tally
 from bispik.compiler.mapping import InputRange, Slice
-from bispik.compiler.program import IntegerAttention, IntegerNode, IntegerPopulation, IntegerReadout
+from bispik.compiler.program import IntegerAttention, IntegerNode, IntegerNorm, IntegerPopulation, IntegerReadout
 
 
 def neurons_of(part: Slice, node: IntegerNode) -> int:
@@ -19,7 +19,7 @@ def neurons_of(part: Slice, node: IntegerNode) -> int:
 
 
 def count_sums(chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerNode, host: str) -> None:
-    """Count the synops and updates of rows that sum what arrives: populations, joins and the readout.
+    """Count the synops and updates of rows that take what arrives: populations, joins, norms and the readout.
 
     ``host`` is the node whose output the host injects: it reaches every row and meets no synapse.
     """
@@ -40,6 +40,13 @@ def count_sums(chunk: Chunk, tally: Tally, index: int, part: Slice, node: Intege
             tally.add_synops(index, kind, arrivals * rows, graded)
     active = np.where(reached_all, rows, np.count_nonzero(reached, axis=2))
     tally.add_updates(index, active.astype(np.int64), rows)
+    if isinstance(node, IntegerNorm):
+        tally.add(index, "norm_operation", np.full(chunk.shape, norm_operations(rows), np.int64))
+
+
+def norm_operations(channels: int) -> int:
+    """Return the multiplications, divisions and roots of a norm in one step; see `bispik.backends.counts`."""
+    return 3 * channels + 3
 
 
 def count_attention(chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerAttention) -> None:

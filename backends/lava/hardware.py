@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from bispik.backends.lava.compat import import_lava
 from bispik.backends.lava.session import LavaSession
-from bispik.compiler.program import IntegerAttention, IntegerJoin, IntegerPopulation, IntegerReadout, QuantizedProgram
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerJoin,
+    IntegerNorm,
+    IntegerPopulation,
+    IntegerReadout,
+    QuantizedProgram,
+)
 from bispik.models.errors import BispikError
 
 
@@ -51,6 +58,7 @@ def _without_microcode(program: QuantizedProgram) -> str:
         ),
         "attentions": len(program.of_kind(IntegerAttention)),
         "joins": len(program.of_kind(IntegerJoin)),
+        "norms (whose roots and divisions are for an embedded processor)": len(program.of_kind(IntegerNorm)),
         "readouts": sum(readout.on_chip for readout in program.of_kind(IntegerReadout)),
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)

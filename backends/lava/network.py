@@ -1,10 +1,8 @@
-"""A program as connected Lava Processes: one for each population, join, attention and readout."""
+"""A program as connected Lava Processes: one for each population, join, norm, attention and readout."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
-
-import numpy as np
 
 from bispik.backends.lava.clock import Clock
 from bispik.backends.lava.inputs import MAX_INPUTS, port_name
@@ -12,16 +10,18 @@ from bispik.backends.lava.processes.attention.process import Attention
 from bispik.backends.lava.processes.injection.process import Injection
 from bispik.backends.lava.processes.join.process import Join
 from bispik.backends.lava.processes.lif_reset.models import ObservedLifResetModel
+from bispik.backends.lava.processes.norm.process import Norm
 from bispik.backends.lava.processes.population.process import Population
 from bispik.backends.lava.processes.readout.process import Readout
 from bispik.backends.lava.tape import Tape
 from bispik.backends.lava.vendor import InPort, LIFReset, Loihi2SimCfg
-from bispik.compiler.bounds import OutputRange, output_ranges
+from bispik.compiler.bounds import injected_range, output_ranges
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -29,7 +29,7 @@ from bispik.compiler.program import (
 from bispik.compiler.schedule import skews
 from bispik.models.errors import BispikError
 
-NodeProcess: TypeAlias = Injection | Population | Join | Attention | Readout
+NodeProcess: TypeAlias = Injection | Population | Join | Norm | Attention | Readout
 
 
 def run_configuration(lava_processes: bool) -> Loihi2SimCfg:
@@ -78,7 +78,7 @@ class _Builder:
         self.sizes = {node.name: node.size for node in program.nodes}
         ranges = output_ranges(program.nodes, program.window)
         injection = program.injection
-        self.outputs = {injection.name: _injected_range(injection), **ranges}
+        self.outputs = {injection.name: injected_range(injection), **ranges}
 
     def process(self, node: IntegerNode) -> NodeProcess:
         if len(node.sources) > MAX_INPUTS:
@@ -96,7 +96,9 @@ class _Builder:
                     node=node, sizes=sizes, outputs=outputs, hops=hops, clock=clock, tape=tape, name=node.name
                 )
             case IntegerJoin():
-                return Join(size=node.size, hops=hops, clock=clock, tape=tape, name=node.name)
+                return Join(size=node.size, exponents=node.exponents, hops=hops, clock=clock, tape=tape, name=node.name)
+            case IntegerNorm():
+                return Norm(node=node, hops=hops[0], clock=clock, tape=tape, name=node.name)
             case IntegerAttention():
                 window = self.program.window
                 return Attention(node=node, window=window, hops=hops, clock=clock, tape=tape, name=node.name)
@@ -111,15 +113,9 @@ def _input_ports(process: NodeProcess) -> list[InPort]:
             return []
         case Population() | Join():
             return [getattr(process, port_name(index)) for index in range(MAX_INPUTS)]
+        case Norm():
+            return [getattr(process, port_name(0))]
         case Attention():
             return [process.q_in, process.k_in, process.v_in]
         case Readout():
             return [process.s_in]
-
-
-def _injected_range(injection: IntegerInjection) -> OutputRange:
-    """Return what the host can inject, whatever its sign."""
-    tables = int(np.abs(injection.token_table.astype(np.int64)).max())
-    tables += int(np.abs(injection.position_table.astype(np.int64)).max())
-    reach = tables * max(abs(gain) for gain in injection.step_gain)
-    return OutputRange(-reach, reach)

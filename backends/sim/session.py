@@ -19,6 +19,7 @@ from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
     IntegerJoin,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -80,7 +81,10 @@ class _Run:
             case IntegerPopulation():
                 self._population(node)
             case IntegerJoin():
-                self.outputs[node.name] = np.sum([self.outputs[name] for name in node.inputs], axis=0)
+                shifted = zip(node.inputs, node.exponents, strict=True)
+                self.outputs[node.name] = np.sum([self.outputs[name] * float(1 << e) for name, e in shifted], axis=0)
+            case IntegerNorm():
+                self.outputs[node.name] = _normalised(node, self.outputs[node.source])
             case IntegerAttention():
                 self._attention(node)
             case IntegerReadout():
@@ -135,6 +139,23 @@ class _Run:
             membranes=self.membranes,
             saturations=self.saturations,
         )
+
+
+def _normalised(node: IntegerNorm, output: Array) -> Array:
+    """`IntegerNorm` in 64 bits, which its proof says suffice."""
+    values = output.astype(np.int64)
+    total = values.sum(axis=-1, keepdims=True)
+    squares = (values * values).sum(axis=-1, keepdims=True)
+    spread = (node.size * squares - total * total + node.epsilon) << 2 * node.root_bits
+    root = np.sqrt(spread.astype(np.float64)).astype(np.int64)  # off by one at most
+    root -= (root * root >= spread) & (root > 0)
+    root += root * root < spread
+    root += root * root < spread
+    deviation = node.size * values - total
+    shift = node.fraction_bits + node.root_bits + 1
+    rounded = ((np.abs(deviation) << shift) + root) // np.maximum(2 * root, 1)
+    result: Array = (np.sign(deviation) * rounded * (root > 0)).astype(np.float64)
+    return result
 
 
 def _heads(node: IntegerAttention, output: Array) -> Array:

@@ -204,6 +204,11 @@ class TrainingRun:
         _check(self, "must be between 0 and 2**63 - 1", lambda v: 0 <= v < 1 << 63, "seed")
         if self.qat and self.model.spikes == "ternary":
             raise BispikError('[qat] knows binary spikes only, and [model] says spikes = "ternary"; remove [qat]')
+        if self.qat and (self.model.block_norm != "none" or not self.model.embedding_spike):
+            raise BispikError(
+                "[qat] knows networks whose blocks exchange spikes and counts only, and [model] has block_norm or a "
+                "real current into the first block; remove [qat]: such a network compiles without it"
+            )
 
 
 _TABLES: Mapping[str, tuple[type[Any], bool]] = {

@@ -20,6 +20,7 @@ from bispik.compiler.program import (
     IntegerAttention,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
@@ -40,6 +41,8 @@ forms = st.fixed_dictionaries(
         "pre_spike": st.booleans(),
         "mixed_spike": st.booleans(),
         "block_output": st.booleans(),
+        "norm": st.booleans(),
+        "stream": st.booleans(),
         "readout_on_chip": st.booleans(),
         "spikes": st.sampled_from(["binary", "ternary"]),
         "reset": st.sampled_from(["soft", "hard"]),
@@ -118,7 +121,7 @@ def test_no_spikes_no_synops_no_messages(form: Form, seed: int) -> None:
         score_spikes={name: np.zeros_like(output) for name, output in activity.score_spikes.items()},
     )
     counts = count_events(scattered(program, seed), silent)
-    quiet = set(EVENTS) - {"update_active", "update_inactive", "kv_bit_written"}
+    quiet = set(EVENTS) - {"update_active", "update_inactive", "norm_operation", "kv_bit_written"}
     assert {event: counts.total(event) for event in quiet} == dict.fromkeys(quiet, 0)
     assert counts.total("update_active") == program.injection.size * counts.steps  # the host's current
 
@@ -236,6 +239,10 @@ class Oracle:
                 if not isinstance(self.nodes[source], IntegerPopulation):
                     self.counts[GRADED[event]] += len(rows)
         self.update(part.stop - part.start, len(touched))
+        if isinstance(node, IntegerNorm):
+            channels = range(node.size)
+            squares, products, quotients = len(channels) + 1, len(channels) + 1, len(channels)
+            self.counts["norm_operation"] += squares + products + quotients + 1
 
     def synapses(self, part: Slice, node: IntegerNode, source: str, channel: int) -> tuple[Sequence[int], Format]:
         rows = range(part.start, part.stop)
@@ -279,7 +286,9 @@ class Oracle:
         for channel in range(part.start, part.stop):
             if not self.sends(part, node, token, step, channel):
                 continue
-            self.counts["graded_output" if isinstance(node, IntegerJoin | IntegerAttention) else "spike"] += 1
+            self.counts[
+                "graded_output" if isinstance(node, IntegerJoin | IntegerNorm | IntegerAttention) else "spike"
+            ] += 1
             for reader in self.readers(part.node, channel):
                 self.travel(core, reader)
 

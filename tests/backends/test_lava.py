@@ -58,6 +58,25 @@ FORMS: dict[str, dict[str, Any]] = {
     "ternary_hard": {"spikes": "ternary", "reset": "hard", "mixed_spike": True, "steps": 1},
     "ternary_block_output": {"spikes": "ternary", "reset": "hard", "block_output": True, "steps": 2},
     "ternary_graded": {"spikes": "ternary", "pre_spike": False, "steps": 3},
+    "third_party": {
+        "norm": True,
+        "stream": True,
+        "pre_spike": False,
+        "mixed_spike": True,
+        "block_output": True,
+        "reset": "hard",
+        "steps": 2,
+    },
+    "norms_into_neurons": {"norm": True, "spikes": "ternary", "steps": 2},
+    "stream": {"stream": True, "steps": 3},
+    "stock_third_party": {
+        "neuron_program": "stock",
+        "norm": True,
+        "stream": True,
+        "pre_spike": False,
+        "block_output": True,
+        "reset": "hard",
+    },
     "stock": {"neuron_program": "stock", "reset": "hard", "steps": 4},
     "stock_block_output": {"neuron_program": "stock", "reset": "hard", "block_output": True, "mixed_spike": True},
     "stock_graded": {"neuron_program": "stock", "reset": "hard", "pre_spike": False, "steps": 1},
@@ -68,8 +87,10 @@ OTHER_MODELS = [
     "ternary",
     "ternary_block_output",
     "ternary_graded",
+    "third_party",
     "stock",
     "stock_block_output",
+    "stock_third_party",
 ]
 
 
@@ -442,7 +463,7 @@ def test_more_inputs_than_ports_are_refused() -> None:
     program = form("soft")
     name = "block_00/attn/sum"
     join = next(join for join in program.of_kind(IntegerJoin) if join.name == name)
-    wide = replace(join, inputs=(*join.inputs, *join.inputs, *join.inputs))
+    wide = replace(join, inputs=(*join.inputs, *join.inputs, *join.inputs), exponents=(0,) * 6)
     program = replace(program, nodes=tuple(wide if node.name == name else node for node in program.nodes))
     with pytest.raises(BispikError, match="sum: 6 inputs; the Lava backend has ports for 4"):
         LavaSession(program)

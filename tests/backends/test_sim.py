@@ -31,6 +31,8 @@ forms = st.fixed_dictionaries(
         "pre_spike": st.booleans(),
         "mixed_spike": st.booleans(),
         "block_output": st.booleans(),
+        "norm": st.booleans(),
+        "stream": st.booleans(),
     }
 )
 

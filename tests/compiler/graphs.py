@@ -17,6 +17,7 @@ from bispik.compiler.graph import (
     Join,
     Neurons,
     Node,
+    Norm,
     Population,
     Projection,
     Readout,
@@ -44,6 +45,10 @@ class Form:
     pre_spike: bool = True
     mixed_spike: bool = False
     fc2_spike: bool = True
+    norm: bool = False
+    """LayerNorms in front of the blocks' parts."""
+    stream: bool = False
+    """The first block takes the embedding's current itself."""
     block_spike: bool = False
     """Behind the block's sum; it is one population with the sum where there are no neurons behind fc2."""
     tied: bool = True
@@ -55,7 +60,11 @@ PAPER = Form()
 FORMS = {
     "paper": PAPER,
     "hard reset, strict": Form(reset="hard", fire="gt", double=True),
-    "third party": Form(pre_spike=False, mixed_spike=True, fc2_spike=False, reset="hard"),
+    "third party": Form(
+        pre_spike=False, mixed_spike=True, fc2_spike=False, reset="hard", norm=True, stream=True, steps=4
+    ),
+    "norms and neurons": Form(norm=True, block_spike=True, spikes="ternary"),
+    "a real stream": Form(stream=True, pre_spike=False),
     "neurons behind everything": Form(mixed_spike=True, block_spike=True, decay=0.0),
     "ternary": Form(spikes="ternary", steps=8),
     "ternary, hard reset, strict": Form(spikes="ternary", reset="hard", fire="gt", fc2_spike=False, steps=1),
@@ -105,7 +114,17 @@ class _Random:
                 nodes.append(self.one_to_one(name, source, size))
             return name if wanted else source
 
-        entry = spikes(f"{attn}/input", residual, form.pre_spike)
+        def entered(part: str, source: str) -> str:
+            if not form.norm:
+                return spikes(f"{part}/input", source, form.pre_spike)
+            nodes.append(Norm(name=f"{part}/norm", source=source, size=size, epsilon=1e-5))
+            if not form.pre_spike:
+                return f"{part}/norm"
+            projection = Projection(source=f"{part}/norm", weight=self.array(size))
+            nodes.append(Population(name=f"{part}/input", inputs=(projection,), neurons=self.neurons(size)))
+            return f"{part}/input"
+
+        entry = entered(attn, residual)
         nodes += [self.dense(f"{attn}/{part}", entry, size, size) for part in ("query", "key", "value")]
         query, key, value = (node.name for node in nodes[-3:])
         nodes.append(
@@ -123,7 +142,7 @@ class _Random:
         nodes.append(self.dense(f"{attn}/output", mixed, size, size))
         nodes.append(Join(name=f"{attn}/sum", inputs=(residual, f"{attn}/output"), size=size))
         residual = f"{attn}/sum"
-        entry = spikes(f"{ffn}/input", residual, form.pre_spike)
+        entry = entered(ffn, residual)
         nodes.append(self.dense(f"{ffn}/fc1", entry, form.inner, size))
         fc2 = self.dense(f"{ffn}/fc2", f"{ffn}/fc1", size, form.inner)
         if not form.fc2_spike:
@@ -145,7 +164,8 @@ def random_graph(form: Form = PAPER, seed: int = 0) -> SpikingGraph:
         position_table=random.array(form.positions, size),
         step_gain=tuple(random.draw.standard_normal(form.steps).tolist()),
     )
-    nodes: list[Node] = [injection, random.one_to_one("embed", "input", size)]
+    stream = Join(name="stream", inputs=("input",), size=size)
+    nodes: list[Node] = [injection, stream if form.stream else random.one_to_one("embed", "input", size)]
     for number in range(form.layers):
         nodes += random.block(f"block_{number:02d}", nodes[-1].name)
     readout = Readout(

@@ -104,7 +104,7 @@ IMPOSSIBLE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     ),
     "ternary spikes of stock neurons": ("embed", with_neurons(spikes="ternary", program="stock")),
     "q, k or v is no population": ("block_00/attn/attention", lambda node: dataclasses.replace(node, value="input")),
-    "adds up the current from the host": (
+    "adds something to the current from the host": (
         "block_00/attn/sum",
         lambda node: dataclasses.replace(node, inputs=("embed", "input")),
     ),
@@ -130,7 +130,7 @@ def test_what_no_compiler_run_makes_is_refused(mapped: MappedProgram, tmp_path: 
 def test_a_program_of_another_version_says_what_to_do(mapped: MappedProgram, tmp_path: Path) -> None:
     save(mapped, dataclasses.replace(PROGRAM, version="1"), tmp_path / "a.bspk")
     with pytest.raises(
-        BispikError, match="version 1 of a compiled program; this bispik reads version 2: make it again"
+        BispikError, match="version 1 of a compiled program; this bispik reads version 3: make it again"
     ):
         load_program(tmp_path / "a.bspk")
 

@@ -29,6 +29,12 @@ COMBINATIONS: list[dict[str, Any]] = [
     )
 ]
 TERNARY: list[dict[str, Any]] = [{}, {"spikes": "ternary", "spike_amplitude": 0.8}, {"spikes": "ternary"}]
+STREAMS: list[dict[str, Any]] = [
+    {},
+    {"block_norm": "pre"},
+    {"block_norm": "pre", "embedding_spike": False},
+    {"embedding_spike": False},
+]
 BIASES: list[dict[str, Any]] = [
     {"attention_bias": True, "final_norm_bias": False, "readout_scale": True, "input_scale": 1.5},
     {"ffn_bias": False},
@@ -68,6 +74,7 @@ def test_every_population_spikes_as_in_the_network(current_norm: str, combinatio
             **switches,
             **BIASES[(number + number // 3) % 3],
             **TERNARY[(number + number // 3 + number // 9) % 3],
+            **STREAMS[(number + number // 4 + number // 16) % 4],
         }
         size = everything.get("spike_amplitude", 1.0)
         checkpoint = random_checkpoint(number, norm_batches=3, **everything)
@@ -103,14 +110,6 @@ def test_nothing_of_a_normalisation_is_left() -> None:
         assert np.all(np.isfinite(node.neurons.bias))
 
 
-@pytest.mark.parametrize(
-    ("switches", "message"),
-    [
-        ({"block_norm": "pre"}, "block_norm = 'pre'"),
-        ({"embedding_spike": False}, "embedding_spike = false"),
-        ({"ffn_output_spike": False}, "ffn_output_spike = false"),
-    ],
-)
-def test_unsupported_switches_are_named(switches: dict[str, Any], message: str) -> None:
-    with pytest.raises(BispikError, match=message):
-        lift(random_checkpoint(norm_batches=0, **switches))
+def test_a_residual_stream_that_collects_real_currents_is_refused() -> None:
+    with pytest.raises(BispikError, match="ffn_output_spike = false"):
+        lift(random_checkpoint(norm_batches=0, ffn_output_spike=False))

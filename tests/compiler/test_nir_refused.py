@@ -115,8 +115,8 @@ CASES: dict[str, Change] = {
     "n001_block/n0_attn: 2 nodes of type Input (input, input_2); a graph must have exactly one": second_port,
     "n001_block/n0_attn/q_lif: item rate is not part of the network": put(f"{QUERY}/rate", 1.0),
     # what is of another schema
-    "schema bispik-nir 1.0; this version reads bispik-nir 2.0": put(f"{META}/schema_version", "1.0"),
-    "schema other-nir 2.0; this version reads bispik-nir 2.0": put(f"{META}/schema", "other-nir"),
+    "schema bispik-nir 1.0; this version reads bispik-nir 3.0": put(f"{META}/schema_version", "1.0"),
+    "schema other-nir 3.0; this version reads bispik-nir 3.0": put(f"{META}/schema", "other-nir"),
     "profile is 'unrolled'; this version reads compact": put(f"{META}/profile", "unrolled"),
     "q_lif: spikes is 'decimal'; this version reads binary, ternary": put(f"{QUERY}/metadata/bispik/spikes", "decimal"),
     "q_lif: metadata/bispik/spikes is missing": drop(f"{QUERY}/metadata/bispik/spikes"),
@@ -230,7 +230,7 @@ def test_memory_that_a_file_claims_is_not_taken(message: str, path: Path) -> Non
 
 def test_metadata_that_a_later_minor_version_adds_are_ignored(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        put(f"{META}/schema_version", "2.7")(file)
+        put(f"{META}/schema_version", "3.7")(file)
         put(f"{META}/colour", "green")(file)
         put(f"{QUERY}/metadata/other_tool", 1)(file)
     assert read_nir(path).node("head").size == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bispik.backends.sim import SimSession
 from bispik.backends.sim.neurons import run_neurons
 from bispik.backends.verify import verify
-from bispik.compiler.bounds import OutputRange, current_range, membrane_bound
+from bispik.compiler.bounds import OutputRange, current_range, membrane_bound, output_ranges
 from bispik.compiler.calibrate import largest_integer, rounded, row_scales
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import FloatActivity, run_float
@@ -37,6 +38,18 @@ def network(seed: int = 0, **switches: Any) -> tuple[SpikingGraph, FloatActivity
 def options(bits: int = 8, neurons: NeuronProgram = "bispik") -> QuantizeOptions:
     return QuantizeOptions(window=WINDOW, bits=bits, neuron_program=neurons)
 
+
+THIRD_PARTY: dict[str, Any] = {
+    "reset": "zero",
+    "block_norm": "pre",
+    "pre_spike": False,
+    "attention_output_spike": True,
+    "ffn_output_spike": False,
+    "block_output_spike": True,
+    "embedding_spike": False,
+    "input_current": "ramp",
+    "readout_scale": True,
+}
 
 SWITCHES = [
     pytest.param({"current_norm": "batch"}, "bispik", id="paper"),
@@ -73,6 +86,18 @@ SWITCHES = [
         "bispik",
         id="ternary, block sum",
     ),
+    pytest.param(THIRD_PARTY, "bispik", id="third party"),
+    pytest.param({**THIRD_PARTY, "embedding_spike": True}, "stock", id="third party with spikes only, stock"),
+    pytest.param(
+        {"block_norm": "pre", "current_norm": "batch", "spikes": "ternary", "spike_amplitude": 0.7},
+        "bispik",
+        id="norms into neurons, ternary",
+    ),
+    pytest.param(
+        {"embedding_spike": False, "input_current": "ramp", "block_norm": "pre", "pre_spike": False},
+        "bispik",
+        id="a real stream from the first block to the head",
+    ),
 ]
 
 
@@ -80,24 +105,27 @@ SWITCHES = [
 def test_no_input_can_drive_a_membrane_out_of_24_bits(switches: dict[str, Any], neurons: NeuronProgram) -> None:
     graph, calibrated = network(**switches)
     program = quantize(graph, calibrated, options(neurons=neurons))
-    maxima = {node.name: node.maximum for node in program.of_kind(IntegerJoin)}
-    for population in program.of_kind(IntegerPopulation)[1:]:
+    ranges = output_ranges(program.nodes, program.window)
+    for population in program.of_kind(IntegerPopulation):
+        if population.sources == (program.injection.name,):
+            continue
         for sign in (1, -1):
-            assert worst_case_saturations(population, maxima, sign, program) == 0, population.name
+            assert worst_case_saturations(population, ranges, sign, program) == 0, population.name
 
 
 def worst_case_saturations(
-    population: IntegerPopulation, maxima: dict[str, int], sign: int, program: QuantizedProgram
+    population: IntegerPopulation, ranges: Mapping[str, OutputRange], sign: int, program: QuantizedProgram
 ) -> int:
-    """Drive every neuron through all its weights of one sign at once, as strongly as its sources ever could."""
+    """Drive every neuron as strongly as its sources ever could: each to the end of its range, norms along weights."""
     current = np.zeros(population.size)
     for projection in population.inputs:
         weight = np.ones((population.size, 1)) if projection.weight is None else projection.weight.astype(float)
-        weight = weight.reshape(population.size, -1)
-        maximum = maxima.get(projection.source, program.window if "attention" in projection.source else 1)
-        signed = population.neurons.spikes == "ternary"  # a network's neurons are alike
-        driven = sign * np.where(signed | (np.sign(weight) == sign), np.abs(weight), 0).sum(axis=1) * maximum
-        current += driven * 2.0**projection.exponent
+        weight = weight.reshape(population.size, -1) * sign
+        source = ranges[projection.source]
+        driven = np.where(weight > 0, weight * source.high, weight * source.low).sum(axis=1)
+        if source.length is not None:
+            driven = np.minimum(driven, np.sqrt((weight**2).sum(axis=1)) * source.length)
+        current += sign * driven * 2.0**projection.exponent
     steps = np.tile(current, (program.steps_per_token, 1))
     return run_neurons(population.neurons, steps).saturations
 
@@ -171,6 +199,20 @@ def test_ternary_networks_of_every_length_keep_their_spikes(reset: str, steps: i
     assert not any(activity.saturations.values())
     assert any(output.min() < 0 for output in activity.outputs.values())
     assert sum(int(np.count_nonzero(output)) for output in activity.outputs.values()) > 0
+
+
+def test_stock_refuses_a_stream_that_its_shared_threshold_cannot_resolve() -> None:
+    graph, calibrated = network(**THIRD_PARTY)
+    with pytest.raises(BispikError, match=r"block_00/sum: .* units too different .* --neurons bispik"):
+        quantize(graph, calibrated, options(neurons="stock"))
+
+
+def test_a_stream_takes_the_finest_unit_that_all_its_readers_can_take() -> None:
+    graph, calibrated = network(**THIRD_PARTY)
+    stream = quantize(graph, calibrated, options()).node("stream")
+    assert isinstance(stream, IntegerJoin)
+    largest = np.abs(calibrated.outputs["stream"]).max()
+    assert 2**6 * largest < stream.maximum < 2**15
 
 
 def test_stock_refuses_a_soft_reset() -> None:

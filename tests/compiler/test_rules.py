@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from bispik.compiler.graph import Reset
-from bispik.compiler.mapping import MappedProgram, Neurocore
+from bispik.compiler.mapping import MappedProgram, Neurocore, Slice
 from bispik.compiler.plan import map_program
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerJoin,
     IntegerNode,
+    IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     NeuronProgram,
@@ -30,8 +31,9 @@ from tests.networks import random_program
 Change = Callable[[MappedProgram], MappedProgram]
 
 
-def mapped(neuron_program: NeuronProgram = "bispik") -> MappedProgram:
-    return map_program(random_program(1, neuron_program=neuron_program, reset="hard"), small_target(memory=600))
+def mapped(neuron_program: NeuronProgram = "bispik", *, norm: bool = False) -> MappedProgram:
+    program = random_program(1, neuron_program=neuron_program, reset="hard", norm=norm, stream=norm)
+    return map_program(program, small_target(memory=600))
 
 
 # --- Changes that break one rule each ---
@@ -57,6 +59,17 @@ def neurocore(change: Callable[[Neurocore], Neurocore]) -> Change:
 
 def everywhere(**place: Any) -> Change:
     return lambda mapped: replace(mapped, neurocores=tuple(replace(core, **place) for core in mapped.neurocores))
+
+
+def everywhere_sliced(node: str, stop: int) -> Change:
+    def changed(mapped: MappedProgram) -> MappedProgram:
+        def part_of(part: Slice) -> Slice:
+            return replace(part, stop=stop) if part.node == node else part
+
+        cores = (replace(core, slices=tuple(map(part_of, core.slices))) for core in mapped.neurocores)
+        return replace(mapped, neurocores=tuple(cores))
+
+    return changed
 
 
 def changed_node(name: str, change: Callable[[IntegerNode], IntegerNode]) -> Change:
@@ -87,7 +100,7 @@ def projection(name: str, **values: Any) -> Change:
     return changed_node(name, change)
 
 
-def field(name: str, kind: type[IntegerJoin | IntegerReadout], **values: Any) -> Change:
+def field(name: str, kind: type[IntegerJoin | IntegerNorm | IntegerReadout], **values: Any) -> Change:
     def change(node: IntegerNode) -> IntegerNode:
         assert isinstance(node, kind)
         return replace(node, **values)
@@ -175,6 +188,16 @@ BREAKS: dict[str, tuple[NeuronProgram, Change, str]] = {
         field("block_00/attn/sum", IntegerJoin, maximum=1),
         r"attn/sum: can reach 2, but its maximum is 1",
     ),
+    "norms_are_whole": (
+        "bispik",
+        everywhere_sliced("block_00/attn/norm", stop=7),
+        r"attn/norm: rows 0 to 7 of 8 lie apart",
+    ),
+    "norms_fit_64_bits": (
+        "bispik",
+        field("block_00/attn/norm", IntegerNorm, root_bits=14, fraction_bits=14, epsilon=1 << 40),
+        r"attn/norm: inputs of up to [\d,]+ in 8 channels leave 64 bits",
+    ),
     "ternary_thresholds_are_not_negative": (
         "bispik",
         neurons(FC1, spikes="ternary", threshold=-5),
@@ -199,12 +222,13 @@ BREAKS: dict[str, tuple[NeuronProgram, Change, str]] = {
 @pytest.mark.parametrize("neuron_program", ["bispik", "stock"])
 def test_a_mapped_program_obeys_every_rule(neuron_program: NeuronProgram) -> None:
     check(mapped(neuron_program))
+    check(mapped(neuron_program, norm=True))
 
 
 @pytest.mark.parametrize("rule", BREAKS)
 def test_a_broken_rule_is_named_with_place_and_numbers(rule: str) -> None:
     neuron_program, change, message = BREAKS[rule]
-    broken = change(mapped(neuron_program))
+    broken = change(mapped(neuron_program, norm=rule.startswith("norms")))
     found = [text for name, text in violations(broken) if name == rule]
     assert found
     with pytest.raises(BispikError, match=r"\[\w+\]"):

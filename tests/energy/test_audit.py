@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bispik.backends.counts import GRADED
-from bispik.compiler.program import QuantizedProgram
+from bispik.backends.counts import GRADED, EventCounts
+from bispik.compiler.program import IntegerNorm, QuantizedProgram
 from bispik.energy.account import account
 from bispik.energy.audit import SIGNED_SPIKES, Audit, audit
 from bispik.energy.profiles import load_profile
@@ -100,6 +100,33 @@ def test_every_graded_synop_is_in_one_entry(pre_spike: bool, mixed_spike: bool, 
     listed = sum(e.count_per_token for e in found.entries if e.carries_counts) * counts.tokens
     assert joins
     assert listed == pytest.approx(counts.total(*GRADED.values()) + binary_into_joins)
+
+
+@pytest.mark.parametrize("pre_spike", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+def test_norms_and_real_streams_are_listed(pre_spike: bool, stream: bool) -> None:
+    program = random_program(2, norm=True, stream=stream, pre_spike=pre_spike, block_output=True)
+    mapped, counts = counted(program)
+    found = audit(program, account(mapped, counts, load_profile("loihi2")))
+    entries = {entry.operation: entry for entry in found.entries}
+    assert entries["Norms inside blocks"].nodes == len(program.of_kind(IntegerNorm)) == 4
+    assert entries["Norms inside blocks"].energy_per_token.default > 0
+    assert ("Norms into neurons" in entries) is pre_spike
+    assert ("Norms through weights" in entries) is not pre_spike
+    assert entries["Injected currents"].carries_counts is stream
+    assert ("shifted into the unit" in entries["Residual joins"].reason) is stream
+    assert "norms inside blocks" in found.verdict
+    assert not found.fully_binary
+    graded = [e for e in found.entries if e.where == "chip" and e.carries_counts]
+    operations = counts.total("norm_operation") + binary_synops(counts) + counts.total(*GRADED.values())
+    assert sum(e.count_per_token for e in graded) * counts.tokens == pytest.approx(operations)
+
+
+def binary_synops(counts: EventCounts) -> int:
+    """Spikes that arrive one-to-one at the attention's joins and at norms."""
+    arrived = counts.events["synop_one_to_one"] - counts.events["graded_one_to_one"]
+    wanted = [node.endswith(("attn/sum", "/norm")) for node in counts.node]
+    return int(arrived[np.array(wanted)].sum())
 
 
 def test_spikes_with_a_sign_are_not_binary() -> None:

@@ -141,6 +141,12 @@ def test_a_command_lines_options_replace_the_files_values(tmp_path: Path) -> Non
         load_run(path, {"losses.rate_target": 2.0})
 
 
+@pytest.mark.parametrize("switch", [{"model.block_norm": "pre"}, {"model.embedding_spike": False}])
+def test_integers_with_real_numbers_between_blocks_are_refused(tmp_path: Path, switch: dict[str, object]) -> None:
+    with pytest.raises(BispikError, match="compiles without it"):
+        load_run(write_run(tmp_path), {"qat.bits": 8, **switch})
+
+
 def test_integers_with_ternary_spikes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BispikError, match="knows binary spikes only"):
         load_run(write_run(tmp_path), {"qat.bits": 8, "model.spikes": "ternary"})

@@ -27,7 +27,7 @@ from bispik.backends.lava.vendor import (
 @requires(CPU)
 @tag("fixed_pt")
 class PyJoinModel(PyLoihiProcessModel):
-    """Adds."""
+    """Shifts and adds."""
 
     input_0: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     input_1: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -40,11 +40,14 @@ class PyJoinModel(PyLoihiProcessModel):
         self.clock: Clock = proc_params["clock"]
         self.tape: NodeTape = proc_params["tape"]
         hops, size = proc_params["hops"], proc_params["size"]
+        self.exponents = [np.int32(exponent) for exponent in proc_params["exponents"]]
         names = [port_name(index) for index in range(len(hops))]
         self.inputs = DelayedInputs(self, names, hops, [size] * len(hops))
 
     def run_spk(self) -> None:
         """One time step."""
-        total: npt.NDArray[np.int32] = np.add.reduce(self.inputs.due())
+        total: npt.NDArray[np.int32] = np.add.reduce(
+            [arrived << exponent for arrived, exponent in zip(self.inputs.due(), self.exponents, strict=True)]
+        )
         self.s_out.send(total)
         self.tape.write(self.clock.step(self.time_step), outputs=total)
