@@ -31,7 +31,7 @@ from bispik.compiler.quantize_neurons import (
     first_safe,
     synapse_candidates,
 )
-from bispik.compiler.quantize_norm import STREAM_EXPONENTS, quantize_norm, quantize_stream
+from bispik.compiler.quantize_norm import STREAM_EXPONENTS, check_stream, quantize_norm, quantize_stream
 from bispik.models.errors import BispikError
 
 FloatArray = npt.NDArray[np.float64]
@@ -170,6 +170,8 @@ class _Quantizer:
         shifts = tuple(finest - self.exponents[source] for source in node.inputs)
         self.exponents[node.name] = finest
         maximum = join_range(node.inputs, shifts, self.ranges).magnitude
+        if finest > 0:
+            check_stream(node.name, maximum, finest)
         return IntegerJoin(name=node.name, inputs=node.inputs, exponents=shifts, size=node.size, maximum=maximum)
 
     def _norm(self, node: Norm) -> IntegerNorm:

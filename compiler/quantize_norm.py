@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import OutputRange, injected_range, norm_fits_64_bits
+from bispik.compiler.bounds import OutputRange, injected_range, norm_fits_64_bits, norm_range
 from bispik.compiler.calibrate import largest_integer
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.graph import Injection, Join, Norm
@@ -20,8 +20,8 @@ FloatArray = npt.NDArray[np.float64]
 STREAM_EXPONENTS = range(10, 3, -1)
 """A stream of real numbers has a unit of 2^-10, or the next coarser one that its readers can take, down to 2^-4."""
 
-STREAM_MAX = (1 << 15) - 1
-"""Largest number that the stream may carry: tables and recorded outputs have 16 bits."""
+OUTPUT_MAX = (1 << 15) - 1
+"""Largest number that a norm or the stream may carry: tables and recorded outputs have 16 bits."""
 
 LARGEST_FRACTION = 8
 """Bits behind the point of a norm's output that any reader can use: 8-bit weights are no finer."""
@@ -47,13 +47,22 @@ def quantize_stream(
     )
     reached = injected_range(tables).magnitude
     largest = float(np.abs(tokens).max(initial=0) + np.abs(positions).max(initial=0)) * max(np.abs(step_gain))
-    if max(reached, largest) > STREAM_MAX:
-        raise BispikError(
-            f"{join.name}: the embedding's current reaches {largest / (1 << exponent):.4g}, which leaves 16 bits in "
-            f"units of 2^-{exponent}"
-        )
+    check_stream(join.name, max(reached, largest), exponent)  # `reached` is cut off where the tables end
     stream = IntegerJoin(name=join.name, inputs=join.inputs, exponents=(0,), size=join.size, maximum=reached)
     return tables, stream
+
+
+def check_stream(name: str, reached: float, exponent: int) -> None:
+    """Check that a stream of real numbers in units of 2^-exponent fits the 16 bits in which runs are recorded.
+
+    Raises:
+        BispikError: if it does not; a coarser unit may do.
+    """
+    if reached > OUTPUT_MAX:
+        raise BispikError(
+            f"{name}: the residual stream reaches {reached / (1 << exponent):.4g}, which leaves 16 bits in units of "
+            f"2^-{exponent}; such a network needs a smaller input_scale"
+        )
 
 
 def quantize_norm(
@@ -91,7 +100,7 @@ def quantize_norm(
 
 
 def _fraction_bits(size: int, readers: Iterable[FloatArray], bits: int, gain: float) -> int:
-    """Return as many bits as leave the readers' membranes half their range at an exponent of 0.
+    """Return as many bits as leave outputs 16 bits, and the readers' membranes half their range at an exponent of 0.
 
     A row of integers can add up no more than its length times the norm's, sqrt(n) * 2^fraction_bits.
     """
@@ -101,4 +110,7 @@ def _fraction_bits(size: int, readers: Iterable[FloatArray], bits: int, gain: fl
         length = np.sqrt((weight**2).sum(axis=1))
         longest = max(longest, float((length / np.where(peak > 0, peak, 1)).max(initial=0)) * largest_integer(bits))
     room = MEMBRANE_MAX / 2 / (gain * longest * np.sqrt(size))
-    return int(np.clip(np.floor(np.log2(max(room, 1.0))), 0, LARGEST_FRACTION))
+    bits = int(np.clip(np.floor(np.log2(max(room, 1.0))), 0, LARGEST_FRACTION))
+    while bits > 0 and norm_range(size, bits).magnitude > OUTPUT_MAX:
+        bits -= 1
+    return bits

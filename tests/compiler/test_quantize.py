@@ -215,6 +215,23 @@ def test_a_stream_takes_the_finest_unit_that_all_its_readers_can_take() -> None:
     assert 2**6 * largest < stream.maximum < 2**15
 
 
+def test_a_stream_that_spikes_would_push_past_16_bits_takes_a_coarser_unit() -> None:
+    """The embedding alone fits units of 2^-10 by a hair; every block's spikes are worth 1,024 of them."""
+    switches = {**THIRD_PARTY, "ffn_output_spike": True, "block_output_spike": False}
+    graph, calibrated = network(2, input_scale=16.05, **switches)
+    program = quantize(graph, calibrated, QuantizeOptions(window=WINDOW, head_on_chip=False))
+    joins = program.of_kind(IntegerJoin)
+    assert 2 * joins[0].maximum < 2**15 < 2 * joins[1].maximum
+    assert joins[1].exponents == (0, 9)
+    SimSession(program).feed(np.arange(WINDOW))
+
+
+def test_a_stream_that_no_unit_brings_into_16_bits_is_refused() -> None:
+    graph, calibrated = network(0, input_scale=800.0, **THIRD_PARTY)
+    with pytest.raises(BispikError, match=r"stream: the residual stream reaches [\d.]+, .* 2\^-4; .* input_scale"):
+        quantize(graph, calibrated, options())
+
+
 def test_stock_refuses_a_soft_reset() -> None:
     graph, calibrated = network()
     with pytest.raises(BispikError, match=r"--neurons stock.*use --neurons bispik"):
