@@ -84,7 +84,7 @@ class _Run:
                 shifted = zip(node.inputs, node.exponents, strict=True)
                 self.outputs[node.name] = np.sum([self.outputs[name] * float(1 << e) for name, e in shifted], axis=0)
             case IntegerNorm():
-                self.outputs[node.name] = _normalised(node, self.outputs[node.source])
+                self.outputs[node.name] = normalised_rows(node, self.outputs[node.source])
             case IntegerAttention():
                 self._attention(node)
             case IntegerReadout():
@@ -141,8 +141,8 @@ class _Run:
         )
 
 
-def _normalised(node: IntegerNorm, output: Array) -> Array:
-    """`IntegerNorm` in 64 bits, which its proof says suffice."""
+def normalised_rows(node: IntegerNorm, output: Array) -> Array:
+    """Return the norm of each row of (..., size) in 64 bits, which its proof says suffice."""
     values = output.astype(np.int64)
     total = values.sum(axis=-1, keepdims=True)
     squares = (values * values).sum(axis=-1, keepdims=True)
