@@ -1,10 +1,11 @@
-"""The third-party layout: what its code saves, and a plain implementation of what it computes."""
+"""The third-party layout: what its code saves, and what it computes, on SpikingJelly's own neurons."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from spikingjelly.activation_based.neuron import LIFNode
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
@@ -65,27 +66,24 @@ def third_party_checkpoint(seed: int = 0) -> dict[str, Any]:
     }
 
 
-class PlainLIF:
-    """One SpikingJelly LIFNode: tau = 1 / (1 - decay), decay_input=False, hard reset to 0, fires at v >= threshold."""
+class Neurons:
+    """SpikingJelly's LIFNode as that code makes it: hard reset to 0, fires at v >= threshold, keeps its spikes."""
 
     def __init__(self) -> None:
-        self.v = torch.zeros((), dtype=torch.float64)
+        self.node = LIFNode(tau=1 / (1 - DECAY), decay_input=False, v_threshold=THRESHOLD, v_reset=0.0)
         self.spikes: list[Tensor] = []
 
     def __call__(self, x: Tensor) -> Tensor:
-        tau = 1 / (1 - DECAY)
-        v = self.v * (1 - 1 / tau) + x
-        spike = (v >= THRESHOLD).double()
-        self.v = v * (1 - spike)
+        spike: Tensor = self.node(x)
         self.spikes.append(spike)
         return spike
 
 
-def plain_run(student: Student, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def third_party_run(student: Student, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits, and the spikes of every population over time, as the text of the layout's semantics says."""
     w = {name: tensor.double() for name, tensor in student.items()}
     neurons = {
-        f"{index}.{name}": PlainLIF() for index in range(N) for name in ("q", "k", "v", "s", "av", "att", "fc1", "out")
+        f"{index}.{name}": Neurons() for index in range(N) for name in ("q", "k", "v", "s", "av", "att", "fc1", "out")
     }
     x = w["model.token_embedding.weight"][ids] + w["model.position_embeddings.weight"][: ids.shape[1]]
     mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.float64).tril()

@@ -17,7 +17,7 @@ from bispik.compiler.nir_import import read_nir
 from bispik.compiler.program import IntegerNorm, IntegerPopulation
 from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.models.bispikclm.checkpoint import load_checkpoint
-from tests.third_party import L, T, V, plain_run, third_party_checkpoint
+from tests.third_party import L, T, V, third_party_checkpoint, third_party_run
 
 PARTS = {
     "attn/query": "q",
@@ -38,7 +38,7 @@ def test_the_layout_keeps_its_spikes_and_its_bits(tmp_path: Path, seed: int) -> 
     graph = read_nir(tmp_path / "model.nir")
     ids = np.random.default_rng(seed).integers(0, V, (2, L))
 
-    _, spikes = plain_run(saved["student"], torch.from_numpy(ids))
+    _, spikes = third_party_run(saved["student"], torch.from_numpy(ids))
     activity = run_float(graph, ids)
     for node in graph.of_kind(Population):
         block, part = node.name.split("/", maxsplit=1)

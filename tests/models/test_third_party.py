@@ -1,4 +1,4 @@
-"""The third-party layout against a plain implementation of what its code computes."""
+"""The third-party layout against what its code computes, on SpikingJelly's own neurons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from bispik.models.bispikclm.checkpoint import load_checkpoint
 from bispik.models.errors import BispikError
 from tests.checkpoints import recorded_spikes
-from tests.third_party import OURS, D, L, V, plain_run, third_party_checkpoint
+from tests.third_party import OURS, D, L, V, third_party_checkpoint, third_party_run
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -22,7 +22,7 @@ def test_spike_for_spike(tmp_path: Path, seed: int) -> None:
     ids = torch.randint(0, V, (2, L), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad(), recorded_spikes(network) as spikes:
         logits, _ = network(ids)
-    expected_logits, expected = plain_run(saved["student"], ids)
+    expected_logits, expected = third_party_run(saved["student"], ids)
     assert len(expected) == len(spikes)
     for name, value in expected.items():
         index, part = name.split(".")
