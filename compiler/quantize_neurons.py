@@ -138,7 +138,7 @@ def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bi
             yield _candidate("bispik", synapses, scale, [None] * len(synapses), [exponent] * len(synapses), bits)
         return
     (unit,) = {s.unit for s in weighted}
-    finest: FloatArray = np.minimum(_row_scales(weighted, bits), _largest_scale(neurons) / unit)
+    finest: FloatArray = np.minimum(_row_scales(weighted, bits), _largest_rows(neurons, unit))
     for halvings in range(bits):
         yield from _at_row_scales(synapses, finest / (1 << halvings), unit, bits)
 
@@ -184,16 +184,17 @@ def _rounded(weight: FloatArray, rows: FloatArray, bits: int) -> npt.NDArray[np.
     return rounded(weight, rows, bits)
 
 
-def _largest_scale(neurons: Neurons) -> FloatArray:
-    """Return by neuron the scale past which threshold and bias alone would crowd out the currents of its population.
+def _largest_rows(neurons: Neurons, unit: float) -> FloatArray:
+    """Return by neuron the integer weight per unit past which threshold and bias alone would crowd out the currents.
 
     Rows with hardly any weight reach it; they lose nothing, for a coarser scale is always allowed.
     """
     constants = np.abs(neurons.threshold).astype(np.float64) + np.abs(neurons.bias)
-    # The constants of up to 8 steps add up; this leaves them half the range at an exponent of 6.
-    room = MEMBRANE_MAX / 16 / (1 << STOCK_EXPONENT)
-    scale: FloatArray = room / np.maximum(constants, np.finfo(np.float64).tiny)
-    return scale
+    # The constants of up to 8 steps add up; this leaves them half the range where membranes resolve a weight's last bit
+    # in 2^6 parts: by an exponent of 6 behind spikes, by the fractions of what arrives behind a norm.
+    room = MEMBRANE_MAX / 16 / max(unit, float(1 << STOCK_EXPONENT))
+    rows: FloatArray = room / np.maximum(constants, np.finfo(np.float64).tiny)
+    return rows
 
 
 def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:

@@ -20,7 +20,14 @@ from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import FloatActivity, run_float
 from bispik.compiler.graph import Neurons, Reset, Spikes, SpikingGraph
 from bispik.compiler.lift import lift
-from bispik.compiler.program import IntegerJoin, IntegerNeurons, IntegerPopulation, NeuronProgram, QuantizedProgram
+from bispik.compiler.program import (
+    IntegerJoin,
+    IntegerNeurons,
+    IntegerNorm,
+    IntegerPopulation,
+    NeuronProgram,
+    QuantizedProgram,
+)
 from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.compiler.quantize_neurons import integer_neurons
 from bispik.models.errors import BispikError
@@ -213,6 +220,20 @@ def test_a_stream_takes_the_finest_unit_that_all_its_readers_can_take() -> None:
     assert isinstance(stream, IntegerJoin)
     largest = np.abs(calibrated.outputs["stream"]).max()
     assert 2**6 * largest < stream.maximum < 2**15
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_behind_a_norm_use_all_their_bits(bits: int) -> None:
+    """A norm's fractions are room enough: its readers' weights must not be cut down to make more."""
+    graph, calibrated = network(**THIRD_PARTY)
+    program = quantize(graph, calibrated, options(bits=bits))
+    norms = {norm.name for norm in program.of_kind(IntegerNorm)}
+    readers = [node for node in program.of_kind(IntegerPopulation) if norms & set(node.sources)]
+    assert len(readers) == 8
+    for node in readers:
+        weight = node.inputs[0].weight
+        assert weight is not None
+        assert np.abs(weight.astype(int)).max(axis=1).min() > largest_integer(bits) / 2, node.name
 
 
 def test_a_stream_that_spikes_would_push_past_16_bits_takes_a_coarser_unit() -> None:
