@@ -1,4 +1,4 @@
-"""The fast simulator: the same bits as `reference`, all tokens and time steps of a node at once."""
+"""The fast simulator: the same bits as `reference`, in C++."""
 
 from bispik.backends.sim.session import SimSession
 

@@ -1,0 +1,157 @@
+// Attention over keys and values that are stored as bits.
+#include <atomic>
+#include <cstring>
+
+#include "engine.hpp"
+
+namespace bispik {
+namespace {
+
+// Sizes of one attention's stored tokens and queries; see HeadQuery.
+struct Layout {
+    std::size_t steps, signs, words, room, depth;
+
+    Layout(const Network& network, const Node& node)
+        : steps(static_cast<std::size_t>(network.steps)),
+          signs(static_cast<std::size_t>(network.signs(node))),
+          words((static_cast<std::size_t>(node.head_dim) + 63) / 64),
+          room(network.room()),
+          depth(static_cast<std::size_t>(node.head_dim)) {}
+
+    std::size_t keys() const { return steps * signs * words * room; }          // words of a head
+    std::size_t values() const { return steps * signs * (room / 64) * depth; }  // words of a head
+    std::size_t query() const { return steps * signs * words; }
+    std::size_t spikes() const { return steps * signs * (room / 64); }
+};
+
+// Masks of some channels of one sign, or null where the node has no such spikes.
+const std::uint8_t* masks_of(const Block& block, int node, int token, int sign, std::size_t first) {
+    const Node& from = block.network->nodes[static_cast<std::size_t>(node)];
+    const Output& output = block.outputs[static_cast<std::size_t>(node)];
+    if (sign == 1 && !from.form.negative) return nullptr;
+    return (sign ? output.minus : output.plus).data() + static_cast<std::size_t>(token) * static_cast<std::size_t>(from.size) + first;
+}
+
+// The bits of time step t of up to 64 masks.
+std::uint64_t bits_at(const std::uint8_t* masks, std::size_t count, std::size_t t) {
+    std::uint64_t bits = 0;
+    std::size_t d = 0;
+    for (; d + 8 <= count; d += 8) {
+        std::uint64_t eight;
+        std::memcpy(&eight, masks + d, sizeof eight);
+        // The multiplication moves bit 0 of every byte into the highest byte, in order.
+        const std::uint64_t low = (eight >> t) & 0x0101010101010101ull;
+        bits |= ((low * 0x0102040810204080ull) >> 56) << d;
+    }
+    for (; d < count; ++d) bits |= std::uint64_t{(masks[d] >> t) & 1u} << d;
+    return bits;
+}
+
+// Write [steps][signs][words] of a head's spikes through `at(t, sign, word)`.
+template <typename At>
+void pack_head(const Block& block, const Layout& layout, int node, int token, std::size_t first, At at) {
+    for (std::size_t s = 0; s < layout.signs; ++s) {
+        const std::uint8_t* masks = masks_of(block, node, token, static_cast<int>(s), first);
+        for (std::size_t t = 0; t < layout.steps; ++t) {
+            for (std::size_t w = 0; w < layout.words; ++w) {
+                const std::size_t count = std::min<std::size_t>(64, layout.depth - 64 * w);
+                at(t, s, w) = masks ? bits_at(masks + 64 * w, count, t) : 0;
+            }
+        }
+    }
+}
+
+void store_key(const Block& block, const Layout& layout, int node, int token, std::size_t head) {
+    const Place& place = block.places[static_cast<std::size_t>(token)];
+    const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
+    const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[1].source;
+    std::uint64_t* keys = place.sequence->stored[static_cast<std::size_t>(cache)].keys.data() + head * layout.keys();
+    pack_head(block, layout, source, token, head * layout.depth, [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
+        return keys[((t * layout.signs + s) * layout.words + w) * layout.room + static_cast<std::size_t>(place.position)];
+    });
+}
+
+void store_value(const Block& block, const Layout& layout, int node, int token, std::size_t head) {
+    const Place& place = block.places[static_cast<std::size_t>(token)];
+    const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
+    const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[2].source;
+    std::uint64_t* values = place.sequence->stored[static_cast<std::size_t>(cache)].values.data() + head * layout.values();
+    const std::size_t position = static_cast<std::size_t>(place.position), blocks = layout.room / 64;
+    const std::uint64_t bit = 1ull << (position % 64);
+    for (std::size_t s = 0; s < layout.signs; ++s) {
+        const std::uint8_t* masks = masks_of(block, source, token, static_cast<int>(s), head * layout.depth);
+        for (std::size_t t = 0; t < layout.steps; ++t) {
+            std::uint64_t* row = values + ((t * layout.signs + s) * blocks + position / 64) * layout.depth;
+            // The bit is written either way: a token that was interrupted may be run again.
+            for (std::size_t d = 0; d < layout.depth; ++d) {
+                const bool spiked = masks && ((masks[d] >> t) & 1);
+                row[d] = spiked ? row[d] | bit : row[d] & ~bit;
+            }
+        }
+    }
+}
+
+std::int64_t ask(Block& block, const Layout& layout, const Node& node, int index, int token, std::size_t head,
+                 const Kernels& kernels) {
+    const Place& place = block.places[static_cast<std::size_t>(token)];
+    const StoredTokens& stored = place.sequence->stored[static_cast<std::size_t>(node.cache)];
+    std::uint64_t query[kMaximalSteps * 2 * 16];
+    std::vector<std::uint64_t> large;
+    std::uint64_t* asked = query;
+    if (layout.query() > sizeof query / sizeof *query) {
+        large.resize(layout.query());
+        asked = large.data();
+    }
+    pack_head(block, layout, node.inputs[0].source, token, head * layout.depth, [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
+        return asked[(t * layout.signs + s) * layout.words + w];
+    });
+    thread_local std::vector<std::int32_t> mixed;
+    mixed.resize(layout.steps * layout.depth);
+    const std::size_t row = static_cast<std::size_t>(token * node.heads) + head;
+    const HeadQuery head_query{
+        block.network->steps, static_cast<int>(layout.signs), node.head_dim, static_cast<int>(layout.words),
+        place.position + 1, layout.room, asked, stored.keys.data() + head * layout.keys(),
+        stored.values.data() + head * layout.values(), node.exponent, node.neurons.at(head, node.small),
+        block.scores[static_cast<std::size_t>(node.cache)].data() + row * layout.spikes(), mixed.data()};
+    const std::int64_t clipped = node.wide ? attend_wide(head_query) : kernels.attend(head_query);
+    std::int32_t* out = block.outputs[static_cast<std::size_t>(index)].graded.data();
+    for (std::size_t t = 0; t < layout.steps; ++t) {
+        const std::size_t at = (static_cast<std::size_t>(token) * layout.steps + t) * static_cast<std::size_t>(node.size) + head * layout.depth;
+        std::memcpy(out + at, mixed.data() + t * layout.depth, layout.depth * sizeof *out);
+    }
+    return clipped;
+}
+
+}  // namespace
+
+Sequence::Sequence(const Network& network) {
+    for (const Node& node : network.nodes) {
+        if (node.kind != Kind::attention) continue;
+        const Layout layout(network, node);
+        const std::size_t heads = static_cast<std::size_t>(node.heads);
+        stored.push_back({std::vector<std::uint64_t>(heads * layout.keys()),
+                          std::vector<std::uint64_t>(heads * layout.values())});
+    }
+}
+
+void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool) {
+    const Node& node = block.network->nodes[static_cast<std::size_t>(index)];
+    const Layout layout(*block.network, node);
+    const std::size_t tokens = static_cast<std::size_t>(block.tokens()), heads = static_cast<std::size_t>(node.heads);
+    block.outputs[static_cast<std::size_t>(index)].graded.resize(tokens * layout.steps * static_cast<std::size_t>(node.size));
+    block.scores[static_cast<std::size_t>(node.cache)].resize(tokens * heads * layout.spikes());
+    std::atomic<std::int64_t> clipped{0};
+    pool.run(node.heads, [&](int head) {
+        for (int token = 0; token < block.tokens(); ++token) {
+            store_key(block, layout, index, token, static_cast<std::size_t>(head));
+            store_value(block, layout, index, token, static_cast<std::size_t>(head));
+        }
+        // A head's later tokens are stored by now too, but a query looks no further than its own position.
+        for (int token = 0; token < block.tokens(); ++token) {
+            clipped += ask(block, layout, node, index, token, static_cast<std::size_t>(head), kernels);
+        }
+    });
+    block.clipped[static_cast<std::size_t>(index)] += clipped;
+}
+
+}  // namespace bispik

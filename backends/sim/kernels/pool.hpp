@@ -1,0 +1,42 @@
+// Threads that share the tasks of one node after another.
+//
+// Tasks are claimed one by one from a counter, so a thread that the operating system holds up keeps back one task and
+// not a fixed share of the work. Waiting threads spin shortly, because the next node comes within microseconds, then
+// yield, and sleep when nothing comes for longer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace bispik {
+
+class Pool {
+   public:
+    explicit Pool(int threads);
+    ~Pool();
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
+    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+    // Run task(i) for all i < count, also on the calling thread; returns when all are done. Tasks must not throw.
+    void run(int count, const std::function<void(int)>& task);
+
+   private:
+    void work();
+    std::uint64_t await_round(std::uint64_t last) const;
+    bool claim_and_run();
+
+    std::vector<std::thread> workers_;
+    std::atomic<bool> stop_{false};
+    // The round, its number of tasks and the next task in one word, so that a late thread cannot claim a task of a
+    // round that it does not know.
+    std::atomic<std::uint64_t> state_{0};
+    std::atomic<int> done_{0};
+    std::atomic<const std::function<void(int)>*> task_{nullptr};
+};
+
+}  // namespace bispik

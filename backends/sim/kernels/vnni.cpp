@@ -1,0 +1,168 @@
+// The kernels for x86 with AVX-512 and its VNNI dot products. What is not here is the generic text in wider vectors.
+#include <immintrin.h>
+
+#include "generic.hpp"
+
+namespace bispik {
+namespace {
+
+// --- Synapses ---
+//
+// vpdpbusd adds, in each 32-bit lane, four products of unsigned and signed bytes: operands of four rows and their
+// weights for one neuron. Four rows of 64 weights are put beside each other in registers for it, which leaves neuron
+// 16 L + 4 q + w in lane 4 L + w of register q; `in_order` undoes that.
+
+struct Quad {
+    __m512i part[4];
+};
+
+inline Quad beside(__m512i row0, __m512i row1, __m512i row2, __m512i row3) {
+    const __m512i low01 = _mm512_unpacklo_epi8(row0, row1), high01 = _mm512_unpackhi_epi8(row0, row1);
+    const __m512i low23 = _mm512_unpacklo_epi8(row2, row3), high23 = _mm512_unpackhi_epi8(row2, row3);
+    return {{_mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
+             _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)}};
+}
+
+inline Quad in_order(const Quad& mixed) {
+    const __m512i a = _mm512_shuffle_i32x4(mixed.part[0], mixed.part[1], 0x44);
+    const __m512i b = _mm512_shuffle_i32x4(mixed.part[2], mixed.part[3], 0x44);
+    const __m512i c = _mm512_shuffle_i32x4(mixed.part[0], mixed.part[1], 0xEE);
+    const __m512i d = _mm512_shuffle_i32x4(mixed.part[2], mixed.part[3], 0xEE);
+    return {{_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD), _mm512_shuffle_i32x4(c, d, 0x88),
+             _mm512_shuffle_i32x4(c, d, 0xDD)}};
+}
+
+constexpr int kStrip = 768;  // neurons whose sums stay in the first-level cache
+constexpr int kBytesAhead = 8192;
+
+inline __mmask64 existing(int width) { return width >= 64 ? ~0ull : (1ull << width) - 1; }
+
+template <int kColumns>
+void add_strip(const ActiveRows& active, int first, int width, std::int32_t* sums, std::size_t stride) {
+    alignas(64) std::int32_t mixed[kColumns][kStrip];
+    const int padded = (width + 63) / 64 * 64;
+    for (int c = 0; c < kColumns; ++c) std::memset(mixed[c], 0, static_cast<std::size_t>(padded) * 4);
+    const int ahead = std::clamp(kBytesAhead / padded / kRowsAtOnce * kRowsAtOnce, kRowsAtOnce, kRowsAhead - kRowsAtOnce);
+    const std::int8_t* base = active.weights + first;
+    const int words = active.count / 4;
+    for (int i = 0; i < active.count; i += kRowsAtOnce) {
+        const std::int8_t* row[kRowsAtOnce];
+        const std::int8_t* next[kRowsAtOnce];
+        for (int r = 0; r < kRowsAtOnce; ++r) {
+            row[r] = base + static_cast<std::size_t>(active.rows[i + r]) * active.stride;
+            next[r] = base + static_cast<std::size_t>(active.rows[i + ahead + r]) * active.stride;
+        }
+        __m512i low[kColumns], high[kColumns];
+        for (int c = 0; c < kColumns; ++c) {
+            low[c] = _mm512_set1_epi32(static_cast<int>(active.operands[c * words + i / 4]));
+            high[c] = _mm512_set1_epi32(static_cast<int>(active.operands[c * words + i / 4 + 1]));
+        }
+        for (int j = 0; j < padded; j += 64) {
+            __m512i weights[kRowsAtOnce];
+            if (j + 64 <= width) {
+                for (int r = 0; r < kRowsAtOnce; ++r) weights[r] = _mm512_loadu_si512(row[r] + j);
+            } else {  // the matrix may end here, and its memory too
+                const __mmask64 mask = existing(width - j);
+                for (int r = 0; r < kRowsAtOnce; ++r) weights[r] = _mm512_maskz_loadu_epi8(mask, row[r] + j);
+            }
+            for (int r = 0; r < kRowsAtOnce; ++r) _mm_prefetch(reinterpret_cast<const char*>(next[r] + j), _MM_HINT_T1);
+            const Quad a = beside(weights[0], weights[1], weights[2], weights[3]);
+            const Quad b = beside(weights[4], weights[5], weights[6], weights[7]);
+#pragma GCC unroll 8
+            for (int c = 0; c < kColumns; ++c) {
+                std::int32_t* target = mixed[c] + j;
+                for (int q = 0; q < 4; ++q) {
+                    __m512i sum = _mm512_load_si512(target + 16 * q);
+                    sum = _mm512_dpbusd_epi32(sum, low[c], a.part[q]);
+                    sum = _mm512_dpbusd_epi32(sum, high[c], b.part[q]);
+                    _mm512_store_si512(target + 16 * q, sum);
+                }
+            }
+        }
+    }
+    for (int c = 0; c < kColumns; ++c) {
+        for (int j = 0; j < padded; j += 64) {
+            Quad quad;
+            for (int q = 0; q < 4; ++q) quad.part[q] = _mm512_load_si512(mixed[c] + j + 16 * q);
+            quad = in_order(quad);
+            std::int32_t* target = sums + static_cast<std::size_t>(c) * stride + first + j;
+            for (int q = 0; q < 4; ++q) {
+                const __mmask16 mask = static_cast<__mmask16>(existing(width - j) >> (16 * q));
+                const __m512i before = _mm512_maskz_loadu_epi32(mask, target + 16 * q);
+                _mm512_mask_storeu_epi32(target + 16 * q, mask, _mm512_add_epi32(before, quad.part[q]));
+            }
+        }
+    }
+}
+
+void add_rows(const ActiveRows& active, int width, std::int32_t* sums, std::size_t stride) {
+    using AddStrip = void (*)(const ActiveRows&, int, int, std::int32_t*, std::size_t);
+    static constexpr AddStrip kAdd[] = {add_strip<1>, add_strip<2>, add_strip<3>, add_strip<4>,
+                                        add_strip<5>, add_strip<6>, add_strip<7>, add_strip<8>};
+    for (int first = 0; first < width; first += kStrip) {
+        kAdd[active.columns - 1](active, first, std::min(kStrip, width - first), sums, stride);
+    }
+}
+
+// --- Synapses, many columns at once ---
+
+void interleave(const std::int8_t* weights, std::size_t stride, int rows, int width, std::int8_t* tile) {
+    const __mmask64 mask = existing(width);
+    for (int k = 0; k < rows; k += 4) {
+        __m512i row[4];
+        for (int r = 0; r < 4; ++r) {
+            row[r] = k + r < rows ? _mm512_maskz_loadu_epi8(mask, weights + static_cast<std::size_t>(k + r) * stride)
+                                  : _mm512_setzero_si512();
+        }
+        const Quad quad = beside(row[0], row[1], row[2], row[3]);
+        for (int q = 0; q < 4; ++q) _mm512_storeu_si512(tile + static_cast<std::size_t>(k) * 64 + 64 * q, quad.part[q]);
+    }
+}
+
+template <int kColumns>
+void multiply_columns(const Tile& tile, const std::uint8_t* operands, std::size_t operand_stride, std::int32_t* sums,
+                      std::size_t stride) {
+    __m512i sum[kColumns][4];
+    for (int c = 0; c < kColumns; ++c) {
+        for (int q = 0; q < 4; ++q) sum[c][q] = _mm512_setzero_si512();
+    }
+    for (int k = 0; k < tile.depth; k += 4) {
+        __m512i weights[4];
+        for (int q = 0; q < 4; ++q) weights[q] = _mm512_loadu_si512(tile.weights + static_cast<std::size_t>(k) * 64 + 64 * q);
+        for (int c = 0; c < kColumns; ++c) {
+            std::int32_t four;
+            std::memcpy(&four, operands + static_cast<std::size_t>(c) * operand_stride + k, sizeof four);
+            const __m512i operand = _mm512_set1_epi32(four);
+            for (int q = 0; q < 4; ++q) sum[c][q] = _mm512_dpbusd_epi32(sum[c][q], operand, weights[q]);
+        }
+    }
+    for (int c = 0; c < kColumns; ++c) {
+        const Quad quad = in_order({{sum[c][0], sum[c][1], sum[c][2], sum[c][3]}});
+        std::int32_t* target = sums + static_cast<std::size_t>(c) * stride;
+        for (int q = 0; q < 4; ++q) {
+            _mm512_storeu_si512(target + 16 * q, _mm512_add_epi32(_mm512_loadu_si512(target + 16 * q), quad.part[q]));
+        }
+    }
+}
+
+void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operand_stride, int columns,
+              std::int32_t* sums, std::size_t stride) {
+    using Multiply = void (*)(const Tile&, const std::uint8_t*, std::size_t, std::int32_t*, std::size_t);
+    static constexpr Multiply kMultiply[] = {multiply_columns<1>, multiply_columns<2>, multiply_columns<3>,
+                                             multiply_columns<4>, multiply_columns<5>};
+    for (int c = 0; c < columns; c += 5) {
+        const int some = std::min(5, columns - c);
+        kMultiply[some - 1](tile, operands + static_cast<std::size_t>(c) * operand_stride, operand_stride,
+                            sums + static_cast<std::size_t>(c) * stride, stride);
+    }
+}
+
+}  // namespace
+
+const Kernels& vnni_kernels() {
+    static const Kernels kernels{"vnni",   add_rows, interleave, multiply, generic::run_neurons, generic::attend,
+                                 generic::count_masks};
+    return kernels;
+}
+
+}  // namespace bispik
