@@ -4,6 +4,8 @@
 PYTHON ?= $(shell python3.11 -c '' 2> /dev/null && echo python3.11 || echo python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What the C++ extension is built from.
+KERNELS := CMakeLists.txt $(wildcard backends/sim/kernels/*)
 # The lock already holds the dependencies of everything in it. Lava would refuse Python 3.11 and later.
 LOCKED := install --no-deps --no-build-isolation --ignore-requires-python --require-hashes
 UV_VERSION := 0.13.9
@@ -64,10 +66,14 @@ clean: ## Remove .venv and everything else that was made here
 	$(PYTHON) -m venv --clear .venv
 	touch $@
 
-.venv/.runtime: .venv/.created pyproject.toml requirements/runtime.txt requirements/torch.txt
+.venv/.libraries: .venv/.created requirements/runtime.txt requirements/torch.txt
 	$(PIP) $(LOCKED) -r requirements/runtime.txt
 	$(PIP) install -r requirements/torch.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+# CMake and Ninja are those of .venv: the only thing that is needed from outside is a C++ compiler.
+.venv/.runtime: .venv/.libraries pyproject.toml $(KERNELS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/.dev: .venv/.runtime requirements/dev.txt

@@ -25,7 +25,8 @@ def examine() -> tuple[Finding, ...]:
     """Look at the installation, importing nothing heavy but Lava."""
     return (
         Finding(part="Python", found=platform.python_version(), note=f"{platform.system()} {platform.machine()}"),
-        _package("numpy", "reference and sim backends"),
+        _package("numpy", "reference backend, everything that is compiled"),
+        _checked("C++ kernels", _kernels, "the sim backend; BISPIK_KERNELS=NAME takes others"),
         _package("torch", "reading .pt checkpoints, training", "checkpoints cannot be read: pip install torch"),
         _package("nir", "checking exported networks", "networks cannot be read back: pip install nir"),
         _package("tokenizers", "prompts as text", "only --tokens works: pip install tokenizers"),
@@ -60,6 +61,14 @@ def _checked(part: str, load: Callable[[], str], use: str, remedy: str = "") -> 
         return Finding(part=part, found=load(), note=use)
     except ImportError as error:
         return Finding(part=part, found="", note=f"no {use}: {remedy or error}")
+
+
+def _kernels() -> str:
+    from bispik.backends.sim.kernel_path import available_paths, chosen_path
+
+    chosen = chosen_path()
+    others = [name for name in available_paths() if name != chosen]
+    return f"{chosen} (also here: {', '.join(others)})" if others else chosen
 
 
 def _import_lava() -> str:

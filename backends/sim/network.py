@@ -69,13 +69,14 @@ class _Builder:
             case IntegerInjection():
                 largest = 2 * np.iinfo(np.int16).max * max(abs(gain) for gain in node.step_gain)
                 self.ranges[node.name] = OutputRange(-largest, largest)
-                tables = (np.ascontiguousarray(table) for table in (node.token_table, node.position_table))
-                return self.network.injection(*tables, list(node.step_gain))
+                tokens, positions = (np.ascontiguousarray(t) for t in (node.token_table, node.position_table))
+                return self.network.injection(tokens, positions, list(node.step_gain))
             case IntegerPopulation():
                 return self._population(node)
             case IntegerJoin():
                 inputs = [(self.index[s], e) for s, e in zip(node.inputs, node.exponents, strict=True)]
-                return self.network.join(inputs, **self._form(node.name))
+                outputs = self.ranges[node.name]
+                return self.network.join(inputs, magnitude=outputs.magnitude, negative=outputs.signed)
             case IntegerNorm():
                 return self.network.norm(
                     self.index[node.source],
@@ -87,20 +88,18 @@ class _Builder:
             case IntegerAttention():
                 scores = score_range(node, self.ranges)
                 neurons = self._neurons(node.neurons, scores.magnitude << node.exponent)
+                outputs = self.ranges[node.name]
                 query, key, value = (self.index[source] for source in node.sources)
                 return self.network.attention(
                     (query, key, value),
                     heads=node.heads,
                     exponent=node.exponent,
                     neurons=neurons,
-                    **self._form(node.name),
+                    magnitude=outputs.magnitude,
+                    negative=outputs.signed,
                 )
             case IntegerReadout():
                 return self.network.readout(self.index[node.source], _input_major(node.weight))
-
-    def _form(self, name: str) -> dict[str, int]:
-        outputs = self.ranges[name]
-        return {"magnitude": outputs.magnitude, "negative": outputs.signed}
 
     def _population(self, node: IntegerPopulation) -> int:
         inputs: list[tuple[int, npt.NDArray[np.int8] | None, int]] = []

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from bispik.backends.activity import Activity, checked_tokens, require_recordable
 from bispik.backends.sim import _kernels
+from bispik.backends.sim.kernel_path import chosen_path
 from bispik.backends.sim.network import native_network
 from bispik.compiler.program import IntegerAttention, IntegerInjection, IntegerReadout, QuantizedProgram
 
@@ -22,9 +23,9 @@ class SimSession:
         self.probes = frozenset(probes)
         self.position = 0
         self.native = native_network(program)
-        self.engine = _kernels.Engine(self.native.network, threads=threads)
+        self.engine = _kernels.Engine(self.native.network, path=chosen_path(), threads=threads)
         self.sequence = _kernels.Sequence(self.native.network)
-        self.execution_mode = f"sim: C++ kernels ({_kernels.chosen_path()}), bit-exact with the reference"
+        self.execution_mode = f"sim: C++ kernels ({self.engine.path}), bit-exact with the reference"
 
     def feed(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Activity:
         """Run the next tokens of the sequence."""

@@ -80,4 +80,4 @@ def test_every_sequence_is_run_from_its_beginning() -> None:
     first, second = runs(ids), runs(ids)
     assert np.array_equal(first, second)
     assert np.array_equal(runs(ids[:3]), first[:3])
-    assert runs.execution_mode == SimSession.execution_mode
+    assert runs.execution_mode == SimSession(program).execution_mode

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.sim import SimSession
-from bispik.backends.sim.neurons import run_neurons
 from bispik.backends.verify import verify
 from bispik.compiler.bounds import OutputRange, current_range, membrane_bound, output_ranges
 from bispik.compiler.calibrate import largest_integer, rounded, row_scales
@@ -32,6 +31,7 @@ from bispik.compiler.quantize import QuantizeOptions, quantize
 from bispik.compiler.quantize_neurons import integer_neurons
 from bispik.models.errors import BispikError
 from tests.checkpoints import random_checkpoint
+from tests.neurons import run_neurons
 
 WINDOW = 12
 
@@ -133,8 +133,7 @@ def worst_case_saturations(
         if source.length is not None:
             driven = np.minimum(driven, np.sqrt((weight**2).sum(axis=1)) * source.length)
         current += sign * driven * 2.0**projection.exponent
-    steps = np.tile(current, (program.steps_per_token, 1))
-    return run_neurons(population.neurons, steps).saturations
+    return run_neurons(population.neurons, np.tile(current, (program.steps_per_token, 1)))[2]
 
 
 @pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
@@ -325,13 +324,12 @@ def test_no_membrane_leaves_its_bound(
         subtract=subtract * one,
         bias=bias * one,
     )
-    run = run_neurons(neurons, np.array(currents, float)[:, None], keep_membranes=True)
-    assert run.membranes is not None
+    _, membranes, _ = run_neurons(neurons, np.array(currents)[:, None])
     low, high = np.full(1, float(min(currents))), np.full(1, float(max(currents)))
     bound = membrane_bound(
         low, high, np.full(1, float(bias)), np.full(1, float(subtract)), spikes, decay, len(currents)
     )
-    assert np.abs(run.membranes).max() <= bound[0]
+    assert np.abs(membranes).max() <= bound[0]
 
 
 def test_calibration_finds_a_scale_at_least_as_good_as_the_largest_weight() -> None:

@@ -68,7 +68,7 @@ class Engine {
     void run(std::span<const Place> places, const std::vector<Given>& given, const Record& record, const Results& results, const Counting& counting,
              const std::function<void()>& between);
 
-    Pool& pool() { return pool_; }
+    const Kernels& kernels() const { return kernels_; }
 
    private:
     void run_block(std::span<const Place> places, std::size_t first, const std::vector<Given>& given, const Record& record, const Results& results,

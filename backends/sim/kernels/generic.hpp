@@ -5,7 +5,6 @@
 // them, and could then run on a processor without those instructions.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
 #include "kernels.hpp"
@@ -14,6 +13,10 @@ namespace bispik {
 namespace {
 namespace generic {
 
+// Not the standard library's, whose functions have one copy in the whole program as well.
+constexpr int least(int one, int other) { return one < other ? one : other; }
+constexpr int within(int low, int value, int high) { return value < low ? low : value > high ? high : value; }
+
 constexpr std::int32_t kMembraneMax = (1 << 23) - 1;
 constexpr int kDecayBits = 12;
 constexpr int kLanes = 64;  // neurons that are run together; their state stays in the first-level cache
@@ -21,6 +24,7 @@ constexpr int kLanes = 64;  // neurons that are run together; their state stays 
 // --- Synapses ---
 
 constexpr int kSumsAtOnce = 1024;
+constexpr int kBytesAhead = 8192;  // of weights that are fetched before they are needed
 constexpr int kAdditions = 255;  // of int8 weights that an int16 holds
 
 inline void flush(std::int16_t* short_sums, std::int32_t* sums, int width) {
@@ -36,7 +40,7 @@ inline void prefetch_row(const ActiveRows& active, int index, int first, int wid
 inline void add_binary_rows(const ActiveRows& active, int first, int width, std::int32_t* sums, std::size_t stride) {
     std::int16_t short_sums[kMaximalSteps][kSumsAtOnce];
     for (int c = 0; c < active.columns; ++c) std::memset(short_sums[c], 0, sizeof(std::int16_t) * std::size_t(width));
-    const int ahead = std::clamp(8192 / width, 1, kRowsAhead);
+    const int ahead = within(1, kBytesAhead / width, kRowsAhead);
     int additions = 0;
     for (int i = 0; i < active.count; ++i) {
         prefetch_row(active, i + ahead, first, width);
@@ -68,7 +72,7 @@ inline void add_valued_rows(const ActiveRows& active, int first, int width, std:
 
 inline void add_rows(const ActiveRows& active, int width, std::int32_t* sums, std::size_t stride) {
     for (int first = 0; first < width; first += kSumsAtOnce) {
-        const int some = std::min(kSumsAtOnce, width - first);
+        const int some = least(kSumsAtOnce, width - first);
         (active.binary ? add_binary_rows : add_valued_rows)(active, first, some, sums, stride);
     }
 }
@@ -105,7 +109,7 @@ inline std::int32_t step_lanes(Lanes& lanes, std::int32_t keep, const std::int32
     for (int j = 0; j < kLanes; ++j) {
         std::int32_t next = decayed<kSmall>(lanes.membrane[j], keep) + current[j] + lanes.bias[j];
         if constexpr (!kHard) next -= lanes.subtract[j] * lanes.spike[j];
-        const std::int32_t inside = std::min(std::max(next, -kMembraneMax), kMembraneMax);
+        const std::int32_t inside = within(-kMembraneMax, next, kMembraneMax);
         clipped += (inside != next) & (j < count);
         std::int32_t spike = inside > lanes.threshold[j];
         if constexpr (kTernary) spike -= inside < -lanes.threshold[j];
@@ -119,7 +123,7 @@ template <bool kSmall, bool kHard, bool kTernary>
 std::int64_t run_neurons_as(const Neurons& neurons, const NeuronRun& run) {
     std::int64_t clipped = 0;
     for (int first = 0; first < run.width; first += kLanes) {
-        const int count = std::min(kLanes, run.width - first);
+        const int count = least(kLanes, run.width - first);
         const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(std::int32_t);
         Lanes lanes{};
         std::memcpy(lanes.threshold, neurons.threshold + first, bytes);
@@ -185,12 +189,14 @@ std::int64_t spike_scores(const HeadQuery& query) {
     const std::size_t blocks = query.window / kLanes;
     std::int64_t clipped = 0;
     for (int first = 0; first < query.stored; first += kLanes) {
-        const int count = std::min(kLanes, query.stored - first);
+        const int count = least(kLanes, query.stored - first);
         const std::size_t block = static_cast<std::size_t>(first / kLanes);
         Lanes lanes{};
-        std::fill_n(lanes.threshold, kLanes, *query.neurons.threshold);
-        std::fill_n(lanes.subtract, kLanes, *query.neurons.subtract);
-        std::fill_n(lanes.bias, kLanes, *query.neurons.bias);
+        for (int j = 0; j < kLanes; ++j) {
+            lanes.threshold[j] = *query.neurons.threshold;
+            lanes.subtract[j] = *query.neurons.subtract;
+            lanes.bias[j] = *query.neurons.bias;
+        }
         const std::uint64_t exists = count == kLanes ? ~0ull : (1ull << count) - 1;
         for (int t = 0; t < query.steps; ++t) {
             std::int32_t current[kLanes];

@@ -14,8 +14,8 @@
 #include <tuple>
 #include <vector>
 
-#include "cpu.hpp"
 #include "engine.hpp"
+#include "paths.hpp"
 
 namespace nb = nanobind;
 
@@ -201,7 +201,8 @@ Counting counting_of(const std::vector<std::tuple<std::vector<int>, int, int>>& 
 
 class Runner {
    public:
-    Runner(const Builder& builder, int threads) : builder_(builder), engine_(builder.network, chosen_kernels(), threads) {
+    Runner(const Builder& builder, const std::string& path, int threads)
+        : builder_(builder), engine_(builder.network, kernels_named(path), threads) {
         expect(threads >= 1, "at least one thread");
     }
 
@@ -243,6 +244,8 @@ class Runner {
         });
     }
 
+    std::string path() const { return engine_.kernels().name; }
+
    private:
     const Builder& builder_;
     Engine engine_;
@@ -253,7 +256,11 @@ class Runner {
 
 NB_MODULE(_kernels, m) {
     using namespace bispik;
-    m.def("chosen_path", [] { return chosen_kernels().name; });
+    m.def("built_paths", [] {
+        std::vector<std::pair<std::string, bool>> paths;
+        for (const Path& path : built_paths()) paths.emplace_back(path.name, path.available);
+        return paths;
+    });
     nb::class_<NeuronArguments>(m, "Neurons")
         .def("__init__",
              [](NeuronArguments* self, int decay, bool hard, bool ternary, bool small, bool wide,
@@ -283,7 +290,9 @@ NB_MODULE(_kernels, m) {
             new (self) Counting(counting_of(segments, scores, partials));
         }, nb::arg("segments"), nb::arg("scores"), nb::arg("partials"));
     nb::class_<Runner>(m, "Engine")
-        .def(nb::init<const Builder&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("threads"), nb::keep_alive<1, 2>())
+        .def(nb::init<const Builder&, const std::string&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("path"),
+             nb::arg("threads"), nb::keep_alive<1, 2>())
+        .def_prop_ro("path", &Runner::path)
         .def("run", &Runner::run, nb::arg("feed"), nb::kw_only(), nb::arg("given"), nb::arg("outputs"), nb::arg("scores"),
              nb::arg("membranes"), nb::arg("accumulators").none(), nb::arg("readout_sums").none(), nb::arg("clipped"),
              nb::arg("counting").none(), nb::arg("counts").none());

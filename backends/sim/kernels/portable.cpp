@@ -1,12 +1,12 @@
 // The kernels for any processor.
 #include "generic.hpp"
+#include "paths.hpp"
 
 namespace bispik {
 
 const Kernels& portable_kernels() {
-    static const Kernels kernels{"portable",           generic::add_rows, nullptr,
-                                 nullptr,              generic::run_neurons,
-                                 generic::attend,      generic::count_masks};
+    static const Kernels kernels{"portable", generic::add_rows, nullptr, nullptr, generic::run_neurons, generic::attend,
+                                 generic::count_masks};
     return kernels;
 }
 

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "generic.hpp"
+#include "paths.hpp"
 
 namespace bispik {
 namespace {
@@ -33,7 +34,6 @@ inline Quad in_order(const Quad& mixed) {
 }
 
 constexpr int kStrip = 768;  // neurons whose sums stay in the first-level cache
-constexpr int kBytesAhead = 8192;
 
 inline __mmask64 existing(int width) { return width >= 64 ? ~0ull : (1ull << width) - 1; }
 
@@ -42,7 +42,7 @@ void add_strip(const ActiveRows& active, int first, int width, std::int32_t* sum
     alignas(64) std::int32_t mixed[kColumns][kStrip];
     const int padded = (width + 63) / 64 * 64;
     for (int c = 0; c < kColumns; ++c) std::memset(mixed[c], 0, static_cast<std::size_t>(padded) * 4);
-    const int ahead = std::clamp(kBytesAhead / padded / kRowsAtOnce * kRowsAtOnce, kRowsAtOnce, kRowsAhead - kRowsAtOnce);
+    const int ahead = generic::within(kRowsAtOnce, generic::kBytesAhead / padded / kRowsAtOnce * kRowsAtOnce, kRowsAhead - kRowsAtOnce);
     const std::int8_t* base = active.weights + first;
     const int words = active.count / 4;
     for (int i = 0; i < active.count; i += kRowsAtOnce) {
@@ -100,7 +100,7 @@ void add_rows(const ActiveRows& active, int width, std::int32_t* sums, std::size
     static constexpr AddStrip kAdd[] = {add_strip<1>, add_strip<2>, add_strip<3>, add_strip<4>,
                                         add_strip<5>, add_strip<6>, add_strip<7>, add_strip<8>};
     for (int first = 0; first < width; first += kStrip) {
-        kAdd[active.columns - 1](active, first, std::min(kStrip, width - first), sums, stride);
+        kAdd[active.columns - 1](active, first, generic::least(kStrip, width - first), sums, stride);
     }
 }
 
@@ -151,7 +151,7 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
     static constexpr Multiply kMultiply[] = {multiply_columns<1>, multiply_columns<2>, multiply_columns<3>,
                                              multiply_columns<4>, multiply_columns<5>};
     for (int c = 0; c < columns; c += 5) {
-        const int some = std::min(5, columns - c);
+        const int some = generic::least(5, columns - c);
         kMultiply[some - 1](tile, operands + static_cast<std::size_t>(c) * operand_stride, operand_stride,
                             sums + static_cast<std::size_t>(c) * stride, stride);
     }
@@ -160,7 +160,7 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
 }  // namespace
 
 const Kernels& vnni_kernels() {
-    static const Kernels kernels{"vnni",   add_rows, interleave, multiply, generic::run_neurons, generic::attend,
+    static const Kernels kernels{"vnni", add_rows, interleave, multiply, generic::run_neurons, generic::attend,
                                  generic::count_masks};
     return kernels;
 }

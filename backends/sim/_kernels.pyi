@@ -1,0 +1,119 @@
+"""The C++ engine; `network.py` and `session.py` say what goes in and out. Made by CMakeLists.txt."""
+
+from collections.abc import Sequence as Items
+
+import numpy as np
+import numpy.typing as npt
+
+def built_paths() -> list[tuple[str, bool]]:
+    """Names of the kernels that were built, the fastest last, and whether this processor can run them."""
+
+class Neurons:
+    """Constants of neurons, (n,) each; see `IntegerNeurons`."""
+
+    def __init__(
+        self,
+        *,
+        decay: int,
+        hard: bool,
+        ternary: bool,
+        small: bool,
+        wide: bool,
+        threshold: npt.NDArray[np.int32],
+        subtract: npt.NDArray[np.int32],
+        bias: npt.NDArray[np.int32],
+    ) -> None: ...
+
+class Network:
+    """A program, built node by node; every method returns the node's number. Arrays are kept, not copied."""
+
+    def __init__(self, *, steps: int, window: int) -> None: ...
+    def given(self, size: int, negative: bool) -> int:
+        """Add a node whose spikes each run is given."""
+
+    def injection(self, tokens: npt.NDArray[np.int16], positions: npt.NDArray[np.int16], gains: list[int]) -> int:
+        """Add the host's current: tables (vocabulary, size) and (window or more, size)."""
+
+    def population(self, inputs: Items[tuple[int, npt.NDArray[np.int8] | None, int]], neurons: Neurons) -> int:
+        """Add neurons; an input is source, weights and exponent: (source size, neurons), (neurons,), or None for 1."""
+
+    def join(self, inputs: Items[tuple[int, int]], *, magnitude: int, negative: bool) -> int:
+        """Add a join of sources, each with its exponent."""
+
+    def norm(self, source: int, *, fraction_bits: int, root_bits: int, epsilon: int, magnitude: int) -> int:
+        """Add a norm."""
+
+    def attention(
+        self,
+        sources: tuple[int, int, int],
+        *,
+        heads: int,
+        exponent: int,
+        neurons: Neurons,
+        magnitude: int,
+        negative: bool,
+    ) -> int:
+        """Add an attention of query, key and value, with one set of constants per head."""
+
+    def readout(self, source: int, weights: npt.NDArray[np.int8]) -> int:
+        """Add the head: weights (source size, vocabulary)."""
+
+class Sequence:
+    """Keys and values of one sequence on a network."""
+
+    def __init__(self, network: Network) -> None: ...
+    @property
+    def position(self) -> int:
+        """Tokens that have been run."""
+
+class Counting:
+    """What to count in a run, each in every time step.
+
+    ``segments``: channels [start, stop) in which any of some nodes has an output, as (nodes, start, stop);
+    ``scores``: spikes of a head's score neurons of stored tokens, as (attention, head, first, last); ``partials``:
+    channels whose sum over stored tokens is not 0, as (attention, start, stop, first, last).
+    """
+
+    def __init__(
+        self,
+        segments: Items[tuple[Items[int], int, int]],
+        scores: Items[tuple[int, int, int, int]],
+        partials: Items[tuple[int, int, int, int, int]],
+    ) -> None: ...
+
+class Engine:
+    """Threads and buffers that run sequences of a network."""
+
+    def __init__(self, network: Network, *, path: str, threads: int) -> None: ...
+    @property
+    def path(self) -> str:
+        """Name of the kernels that run."""
+
+    def run(
+        self,
+        feed: Items[tuple[Sequence, npt.NDArray[np.int64]]],
+        *,
+        given: Items[tuple[int, npt.NDArray[np.uint8]]],
+        outputs: Items[tuple[int, npt.NDArray[np.int16]]],
+        scores: Items[tuple[int, npt.NDArray[np.int8]]],
+        membranes: Items[tuple[int, npt.NDArray[np.int32]]],
+        accumulators: npt.NDArray[np.int64] | None,
+        readout_sums: npt.NDArray[np.int32] | None,
+        clipped: npt.NDArray[np.int64],
+        counting: Counting | None,
+        counts: npt.NDArray[np.int32] | None,
+    ) -> None:
+        """Run the next tokens of some sequences and write what is asked for; n tokens in all.
+
+        Args:
+            feed: sequences, each with its tokens.
+            given: spikes of given nodes, masks (signs, n, size).
+            outputs: by node, (n, T, size).
+            scores: by attention, (n, T, heads, stored tokens).
+            membranes: by population, (n, T, size).
+            accumulators: (n, vocabulary).
+            readout_sums: (n, size of the readout's source): its outputs, summed over the steps.
+            clipped: (nodes,), added to: membrane updates that were clipped.
+            counting: what to count.
+            counts: (n, segments, scores and partials, T).
+        """

@@ -1,0 +1,13 @@
+// The kernels for ARM64 with the dot-product extension: the generic text in its vectors.
+#include "generic.hpp"
+#include "paths.hpp"
+
+namespace bispik {
+
+const Kernels& neon_kernels() {
+    static const Kernels kernels{"neon", generic::add_rows, nullptr, nullptr, generic::run_neurons, generic::attend,
+                                 generic::count_masks};
+    return kernels;
+}
+
+}  // namespace bispik
