@@ -36,6 +36,22 @@ class Activity:
     """By population and attention: how many membrane updates were clipped."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reading:
+    """What the host reads behind consecutive tokens: all that text and likelihoods need. n: tokens."""
+
+    accumulators: npt.NDArray[np.int64]
+    """(n, vocabulary): the readout's, behind the token's last step."""
+    sums: npt.NDArray[np.int64]
+    """(n, size of the readout's source): its outputs, summed over the token's steps."""
+
+
+def reading_of(program: QuantizedProgram, activity: Activity) -> Reading:
+    """Return the part of an activity that the host reads."""
+    sums = activity.outputs[program.readout.source].sum(axis=1, dtype=np.int64)
+    return Reading(accumulators=activity.accumulators, sums=sums)
+
+
 def require_recordable(program: QuantizedProgram) -> None:
     """Check that no output can leave the 16 bits in which an `Activity` holds it; every session begins with this.
 
@@ -122,6 +138,14 @@ class Session(Protocol):
 
         Raises:
             BispikError: if the sequence would outgrow the program's window or an id is not in the vocabulary.
+        """
+        ...
+
+    def read(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Reading:
+        """Run the next tokens as ``feed`` does and return what the host reads, which may take much less time.
+
+        Raises:
+            BispikError: as ``feed``.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bispik.backends.activity import Activity, Session
+from bispik.backends.activity import Activity, Session, reading_of
 from bispik.backends.host import Sampler, logits
 from bispik.compiler.program import QuantizedProgram
 
@@ -20,6 +20,6 @@ def generate(
     activity = session.feed(prompt)
     yield list(prompt), activity
     for _ in range(min(max_new_tokens, program.window - len(prompt))):
-        token = sampler.choose(logits(program, activity)[-1])
+        token = sampler.choose(logits(program, reading_of(program, activity))[-1])
         activity = session.feed([token])
         yield [token], activity

@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity
+from bispik.backends.activity import Reading
 from bispik.compiler.program import QuantizedProgram
 from bispik.models.errors import BispikError
 
 
-def logits(program: QuantizedProgram, activity: Activity) -> npt.NDArray[np.float64]:
+def logits(program: QuantizedProgram, reading: Reading) -> npt.NDArray[np.float64]:
     """Return logits (n, vocabulary) as `bispik.compiler.program.IntegerReadout` defines them.
 
     Double precision on the same integers: every backend gives the same bits.
     """
     readout = program.readout
-    counts = activity.outputs[readout.source].sum(axis=1, dtype=np.int64)
-    deviation = np.sqrt((counts / program.steps_per_token).var(axis=1) + readout.epsilon)
-    result: npt.NDArray[np.float64] = activity.accumulators * (readout.scale / deviation)[:, None] + readout.bias
+    deviation = np.sqrt((reading.sums / program.steps_per_token).var(axis=1) + readout.epsilon)
+    result: npt.NDArray[np.float64] = reading.accumulators * (readout.scale / deviation)[:, None] + readout.bias
     return result
 
 

@@ -38,7 +38,7 @@ class FreshRuns:
         """
         with closing(open_session(self.backend, self.program)) as session:
             self.execution_mode = session.execution_mode
-            return logits(self.program, session.feed(token_ids))
+            return logits(self.program, session.read(token_ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

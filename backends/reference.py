@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity, ActivityRecorder, checked_tokens
+from bispik.backends.activity import Activity, ActivityRecorder, Reading, checked_tokens, reading_of
 from bispik.compiler.fixed_point import IntArray, decayed, normalised, saturated
 from bispik.compiler.program import (
     IntegerAttention,
@@ -68,6 +68,10 @@ class ReferenceSession:
             self._token(int(token_id))
             self.position += 1
         return self.recorder.finish()
+
+    def read(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Reading:
+        """Run the next tokens and return what the host reads."""
+        return reading_of(self.program, self.feed(token_ids))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from bispik.backends.activity import reading_of
 from bispik.backends.host import logits, negative_log2_likelihood
 from bispik.backends.sim import SimSession
 from bispik.compiler.float_network import FloatActivity, membranes_and_spikes, run_float
@@ -44,7 +45,7 @@ def verify(
         exact = run_float(graph, inputs[None], keep_currents=True)
         integer = SimSession(program, list(comparisons)).feed(inputs)
         bits_float += negative_log2_likelihood(exact.logits[0], targets)
-        bits_integer += negative_log2_likelihood(logits(program, integer), targets)
+        bits_integer += negative_log2_likelihood(logits(program, reading_of(program, integer)), targets)
         for population in graph.of_kind(Population):
             scale = program.membrane_scale[population.name]
             comparisons[population.name].add(

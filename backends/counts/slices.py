@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 
+from bispik.backends.counts.chunk import Chunk
 from bispik.backends.counts.events import Format, IntArray
-from bispik.backends.counts.tally import BoolArray, Chunk, SpikeArray, Tally
+from bispik.backends.counts.tally import Tally
+from bispik.backends.counts.traffic import COSTS
 from bispik.compiler.mapping import InputRange, Slice
 from bispik.compiler.program import IntegerAttention, IntegerNode, IntegerNorm, IntegerPopulation, IntegerReadout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Rows of a slice whose outputs cost the same on their way."""
+
+    start: int
+    stop: int
+    costs: tuple[int, ...]
+    """One per event of `COSTS`."""
 
 
 def neurons_of(part: Slice, node: IntegerNode) -> int:
@@ -18,30 +34,45 @@ def neurons_of(part: Slice, node: IntegerNode) -> int:
     return rows
 
 
-def count_sums(chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerNode, host: str) -> None:
+def outputs_of(part: Slice, costs: IntArray) -> tuple[Output, ...]:
+    """Cut a slice where the costs of its rows, (COSTS, rows), change."""
+    changes = np.flatnonzero((costs[:, 1:] != costs[:, :-1]).any(axis=0)) + 1
+    bounds = [0, *changes.tolist(), part.stop - part.start]
+    return tuple(
+        Output(start=part.start + first, stop=part.start + last, costs=tuple(costs[:, first].tolist()))
+        for first, last in pairwise(bounds)
+    )
+
+
+def count_sums(
+    chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerNode, host: str, graded: frozenset[str]
+) -> None:
     """Count the synops and updates of rows that take what arrives: populations, joins, norms and the readout.
 
-    ``host`` is the node whose output the host injects: it reaches every row and meets no synapse.
+    ``host`` is the node whose output the host injects: it reaches every row and meets no synapse. ``graded`` nodes
+    send counts instead of spikes.
     """
     rows = part.stop - part.start
-    reached_all = np.zeros(chunk.shape, np.bool_)
-    reached = np.zeros((*chunk.shape, rows), np.bool_)
+    one_to_one: list[str] = []
+    reached_all = np.zeros((len(chunk.positions), chunk.steps), np.bool_)
     for entry in part.inputs:
         if entry.source == host:
             reached_all[:] = True
             continue
-        kind, graded = _format(node, entry), chunk.sends_counts(entry.source)
-        arrivals = chunk.arrivals(entry.source, entry.start, entry.stop)
+        kind = _format(node, entry)
+        arrivals = chunk.sent((entry.source,), entry.start, entry.stop)
         if kind == "one_to_one":
-            reached |= chunk.events(entry.source, entry.start, entry.stop)
-            tally.add_synops(index, kind, arrivals, graded)
+            one_to_one.append(entry.source)
+            tally.add_synops(index, kind, arrivals, entry.source in graded)
         else:
             reached_all |= arrivals > 0
-            tally.add_synops(index, kind, arrivals * rows, graded)
-    active = np.where(reached_all, rows, np.count_nonzero(reached, axis=2))
+            tally.add_synops(index, kind, arrivals * rows, entry.source in graded)
+    active = np.where(reached_all, rows, 0)
+    if one_to_one:
+        active = np.where(reached_all, rows, chunk.sent(tuple(one_to_one), part.start, part.stop))
     tally.add_updates(index, active.astype(np.int64), rows)
     if isinstance(node, IntegerNorm):
-        tally.add(index, "norm_operation", np.full(chunk.shape, norm_operations(rows), np.int64))
+        tally.add(index, "norm_operation", np.full(reached_all.shape, norm_operations(rows), np.int64))
 
 
 def norm_operations(channels: int) -> int:
@@ -49,48 +80,51 @@ def norm_operations(channels: int) -> int:
     return 3 * channels + 3
 
 
-def count_attention(chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerAttention) -> None:
-    """Count the synops, updates, spikes and stored bits of whole heads over a range of stored tokens."""
-    heads, rows = _heads(part, node), part.stop - part.start
-    query = chunk.events(node.query, part.start, part.stop).reshape(*chunk.shape, len(heads), node.head_dim)
-    queries = np.count_nonzero(query, axis=3)
-    stored = np.clip(chunk.positions + 1, part.first_token, part.last_token) - part.first_token
-    scores = chunk.activity.score_spikes[node.name][:, :, heads, part.first_token : part.last_token]
-    spikes = np.count_nonzero(scores, axis=3)
-    score_synops = queries.sum(axis=2) * stored[:, None]
-    value_synops = spikes.sum(axis=2) * node.head_dim
+def count_attention(
+    chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerAttention, key_bits: int, value_bits: int
+) -> None:
+    """Count the synops, updates, spikes and stored bits of whole heads over a range of stored tokens.
+
+    ``key_bits`` and ``value_bits`` are those of one stored spike.
+    """
+    depth, rows = node.head_dim, part.stop - part.start
+    stored = (np.clip(chunk.positions + 1, part.first_token, part.last_token) - part.first_token)[:, None]
+    shape = (len(chunk.positions), chunk.steps)
+    score_synops, scores, active = (np.zeros(shape, np.int64) for _ in range(3))
+    for head in range(part.start // depth, part.stop // depth):
+        queries = chunk.sent((node.query,), head * depth, (head + 1) * depth)
+        spikes = chunk.scored(node.name, head, part.first_token, part.last_token)
+        score_synops += queries * stored
+        scores += spikes
+        active += (queries > 0) * stored + (spikes > 0) * depth
+    value_synops = scores * depth
     tally.add_synops(index, "score", score_synops)
     tally.add_synops(index, "value", value_synops)
-    active_scores = np.count_nonzero(queries, axis=2) * stored[:, None]
-    active_outputs = np.count_nonzero(spikes, axis=2) * node.head_dim
-    tally.add_updates(index, active_scores + active_outputs, neurons_of(part, node))
+    tally.add_updates(index, active, neurons_of(part, node))
     for event in ("spike", "message", "message_local"):  # a score spike's only destination is its own neurocore
-        tally.add(index, event, spikes.sum(axis=2))
+        tally.add(index, event, scores)
     written = (part.first_token <= chunk.positions) & (chunk.positions < part.last_token)
-    key_bits, value_bits = (chunk.stored_bits(source) for source in (node.key, node.value))
-    tally.add(index, "kv_bit_written", written * ((key_bits + value_bits) * rows * chunk.shape[1]))
+    tally.add(index, "kv_bit_written", written * ((key_bits + value_bits) * rows * chunk.steps))
     tally.add(index, "kv_bit_read", score_synops * key_bits + value_synops * value_bits)
 
 
-def outputs_sent(chunk: Chunk, part: Slice, node: IntegerNode, values: SpikeArray | None) -> BoolArray:
-    """Return which outputs a slice sent, (n, T, rows).
+def count_outputs(
+    chunk: Chunk, tally: Tally, index: int, part: Slice, node: IntegerNode, outputs: Sequence[Output], spread: bool
+) -> None:
+    """Count what a slice sent and what that cost on its way.
 
-    ``values`` (stored tokens, T, channels) holds the value spikes of the sequence so far if the node's stored
-    tokens are spread over slices, so that each sends a partial count; else None.
+    ``spread`` says that the node's stored tokens lie in several slices, each of which sends a partial count.
     """
-    if not isinstance(node, IntegerAttention) or values is None:
-        return chunk.events(part.node, part.start, part.stop)
-    heads = _heads(part, node)
-    scores = chunk.activity.score_spikes[node.name][:, :, heads, part.first_token : part.last_token]
-    stored = values[part.first_token : part.last_token, :, part.start : part.stop]
-    by_head = stored.reshape(*stored.shape[:2], len(heads), node.head_dim).astype(np.float32)
-    counts = np.einsum("nthj,jthd->nthd", scores.astype(np.float32), by_head, optimize=True)
-    sent: BoolArray = counts.reshape(*chunk.shape, -1) != 0
-    return sent
-
-
-def _heads(part: Slice, node: IntegerAttention) -> IntArray:
-    return np.arange(part.start // node.head_dim, part.stop // node.head_dim, dtype=np.int64)
+    for output in outputs:
+        if spread:
+            sent = chunk.mixed(part.node, output.start, output.stop, part.first_token, part.last_token)
+        else:
+            sent = chunk.sent((part.node,), output.start, output.stop)
+        summed = sent.sum(axis=1)
+        tally.add(index, "spike" if isinstance(node, IntegerPopulation) else "graded_output", summed)
+        for event, cost in zip(COSTS, output.costs, strict=True):
+            if cost:
+                tally.add(index, event, summed * cost)
 
 
 def _format(node: IntegerNode, entry: InputRange) -> Format:

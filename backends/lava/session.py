@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity, checked_tokens
+from bispik.backends.activity import Activity, Reading, checked_tokens, reading_of
 from bispik.backends.lava.compat import import_lava
 from bispik.backends.lava.tape import Tape
 from bispik.compiler.program import IntegerPopulation, QuantizedProgram
@@ -96,6 +96,10 @@ class LavaSession:
     def workers(self) -> int:
         """Number of operating-system processes that Lava runs in."""
         return self._fabric.processes
+
+    def read(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Reading:
+        """Run the next tokens and return what the host reads."""
+        return reading_of(self.program, self.feed(token_ids))
 
     def close(self) -> None:
         """End Lava's processes; harmless if repeated."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Activity, checked_tokens, require_recordable
+from bispik.backends.activity import Activity, Reading, checked_tokens, require_recordable
+from bispik.backends.counts.chunk import CountedChunk, Demands
 from bispik.backends.sim import _kernels
 from bispik.backends.sim.kernel_path import chosen_path
 from bispik.backends.sim.network import native_network
-from bispik.compiler.program import IntegerAttention, IntegerInjection, IntegerReadout, QuantizedProgram
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerInjection,
+    IntegerPopulation,
+    IntegerReadout,
+    QuantizedProgram,
+)
+
+Ids = Sequence[int] | npt.NDArray[np.int64]
 
 
 class SimSession:
@@ -27,11 +37,11 @@ class SimSession:
         self.sequence = _kernels.Sequence(self.native.network)
         self.execution_mode = f"sim: C++ kernels ({self.engine.path}), bit-exact with the reference"
 
-    def feed(self, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> Activity:
+    def feed(self, token_ids: Ids) -> Activity:
         """Run the next tokens of the sequence."""
-        ids = checked_tokens(self.program, token_ids, self.position)
-        program, index = self.program, self.native.index
-        tokens, steps, stored = len(ids), program.steps_per_token, self.position + len(ids)
+        program, first = self.program, self.position
+        ids = checked_tokens(program, token_ids, first)
+        tokens, steps, stored = len(ids), program.steps_per_token, first + len(ids)
         silent = (IntegerInjection, IntegerReadout)
         sent = [node for node in program.nodes if not isinstance(node, silent)]
         outputs = {node.name: np.empty((tokens, steps, node.size), np.int16) for node in sent}
@@ -41,30 +51,77 @@ class SimSession:
         membranes = {
             node.name: np.empty((tokens, steps, node.size), np.int32) for node in sent if node.name in self.probes
         }
-        accumulators = np.empty((tokens, program.readout.size), np.int64)
-        clipped = np.zeros(len(program.nodes), np.int64)
-        self.engine.run(
-            [(self.sequence, ids)],
-            given=[],
-            outputs=[(index[name], array) for name, array in outputs.items()],
-            scores=[(index[name], array) for name, array in scores.items()],
-            membranes=[(index[name], array) for name, array in membranes.items()],
-            accumulators=accumulators,
-            readout_sums=None,
-            clipped=clipped,
-            counting=None,
-            counts=None,
-        )
-        first, self.position = self.position, stored
+        reading, saturations = self._run(ids, outputs=outputs, scores=scores, membranes=membranes)
         return Activity(
             first_position=first,
             token_ids=ids,
             outputs=outputs,
             score_spikes=scores,
-            accumulators=accumulators,
+            accumulators=reading.accumulators,
             membranes=membranes,
-            saturations={node.name: int(clipped[index[node.name]]) for node in sent if hasattr(node, "neurons")},
+            saturations=saturations,
         )
+
+    def read(self, token_ids: Ids) -> Reading:
+        """Run the next tokens and return what the host reads; nothing else is recorded."""
+        return self._run(checked_tokens(self.program, token_ids, self.position))[0]
+
+    def read_counted(self, token_ids: Ids, counted: NativeDemands) -> tuple[Reading, CountedChunk]:
+        """Run the next tokens and return what the host reads, and the numbers that were asked for."""
+        ids = checked_tokens(self.program, token_ids, self.position)
+        positions = self.position + np.arange(len(ids), dtype=np.int64)
+        counts = np.empty((len(ids), counted.size, self.program.steps_per_token), np.int32)
+        reading, saturations = self._run(ids, counting=counted.counting, counts=counts)
+        return reading, CountedChunk(counted.demands, positions, counts, saturations)
 
     def close(self) -> None:
         """Nothing to release that the end of the object does not."""
+
+    def _run(
+        self,
+        ids: npt.NDArray[np.int64],
+        *,
+        outputs: Mapping[str, npt.NDArray[np.int16]] | None = None,
+        scores: Mapping[str, npt.NDArray[np.int8]] | None = None,
+        membranes: Mapping[str, npt.NDArray[np.int32]] | None = None,
+        counting: _kernels.Counting | None = None,
+        counts: npt.NDArray[np.int32] | None = None,
+    ) -> tuple[Reading, dict[str, int]]:
+        program, index = self.program, self.native.index
+        accumulators = np.empty((len(ids), program.readout.size), np.int64)
+        sums = np.empty((len(ids), program.node(program.readout.source).size), np.int32)
+        clipped = np.zeros(len(program.nodes), np.int64)
+
+        def numbered(arrays: Mapping[str, npt.NDArray[Any]] | None) -> list[tuple[int, npt.NDArray[Any]]]:
+            return [(index[name], array) for name, array in (arrays or {}).items()]
+
+        self.engine.run(
+            [(self.sequence, ids)],
+            given=[],
+            outputs=numbered(outputs),
+            scores=numbered(scores),
+            membranes=numbered(membranes),
+            accumulators=accumulators,
+            readout_sums=sums,
+            clipped=clipped,
+            counting=counting,
+            counts=counts,
+        )
+        self.position += len(ids)
+        spiking = (IntegerPopulation, IntegerAttention)
+        saturations = {n.name: int(clipped[index[n.name]]) for n in program.nodes if isinstance(n, spiking)}
+        return Reading(accumulators=accumulators, sums=sums.astype(np.int64)), saturations
+
+
+class NativeDemands:
+    """What counting asks for, in the engine's numbers of nodes."""
+
+    def __init__(self, program: QuantizedProgram, demands: Demands) -> None:
+        index = native_network(program).index
+        self.demands = demands
+        self.size = len(demands.segments) + len(demands.scores) + len(demands.partials)
+        self.counting = _kernels.Counting(
+            [([index[name] for name in names], start, stop) for names, start, stop in demands.segments],
+            [(index[name], head, first, last) for name, head, first, last in demands.scores],
+            [(index[name], start, stop, first, last) for name, start, stop, first, last in demands.partials],
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.activity import Activity
+from bispik.backends.counted import open_counted
 from bispik.backends.counts import EVENTS, GRADED, SYNOPS, EventCounter, EventCounts, Format, count_events
 from bispik.backends.reference import ReferenceSession
 from bispik.compiler.mapping import MappedProgram, Slice
@@ -25,6 +27,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.compiler.target import Target
 from tests.mappings import scattered, small_target
 from tests.networks import random_program, random_tokens
 
@@ -56,6 +59,11 @@ def run(program: QuantizedProgram, seed: int) -> Activity:
     return ReferenceSession(program).feed(random_tokens(program, seed))
 
 
+def target_of(form: Form, memory: int) -> Target:
+    """A norm lies on one neurocore, whole."""
+    return small_target(max(memory, 400) if form["norm"] else memory)
+
+
 def totals(counts: EventCounts) -> dict[str, int]:
     return {event: counts.total(event) for event in EVENTS}
 
@@ -64,7 +72,7 @@ def totals(counts: EventCounts) -> dict[str, int]:
 @settings(max_examples=40)
 def test_counts_are_those_of_a_spike_by_spike_oracle(form: Form, seed: int, memory: int) -> None:
     program = random_program(seed, **form)
-    mapped = scattered(program, seed, small_target(memory))
+    mapped = scattered(program, seed, target_of(form, memory))
     activity = run(program, seed)
     counts = count_events(mapped, activity)
     assert totals(counts) == dict.fromkeys(EVENTS, 0) | Oracle(mapped, activity).count()
@@ -74,7 +82,7 @@ def test_counts_are_those_of_a_spike_by_spike_oracle(form: Form, seed: int, memo
 @settings(max_examples=20)
 def test_counts_of_chunks_add_up_to_those_of_the_whole(form: Form, seed: int, memory: int) -> None:
     program = random_program(seed, **form)
-    mapped = scattered(program, seed, small_target(memory))
+    mapped = scattered(program, seed, target_of(form, memory))
     tokens = random_tokens(program, seed)
     whole = count_events(mapped, ReferenceSession(program).feed(tokens))
     session, counter = ReferenceSession(program), EventCounter(mapped)
@@ -109,6 +117,28 @@ def test_every_neuron_pays_one_update_in_every_step(form: Form, seed: int) -> No
     np.testing.assert_array_equal(counts.neurons, neurons)
     updates = counts.events["update_active"] + counts.events["update_inactive"]
     np.testing.assert_array_equal(updates, counts.neurons * counts.steps)
+
+
+@given(forms, seeds, st.sampled_from([200, 400, 120_000]), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_the_simulator_counts_the_same_while_it_runs(form: Form, seed: int, memory: int, split: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed, target_of(form, memory))
+    tokens = random_tokens(program, seed)
+    recorded = count_events(mapped, run(program, seed))
+    with closing(open_counted("sim", mapped, threads=1 + seed % 2)) as session:
+        for part in (tokens[:split], tokens[split:]):
+            if len(part):
+                session.read(part)
+        counted = session.counts()
+    assert counted.to_dict() == recorded.to_dict()
+    for event in EVENTS:
+        np.testing.assert_array_equal(counted.events[event], recorded.events[event])
+        np.testing.assert_array_equal(counted.per_token[event], recorded.per_token[event])
+    np.testing.assert_array_equal(counted.load.sequential, recorded.load.sequential)
+    np.testing.assert_array_equal(counted.load.pipelined, recorded.load.pipelined)
+    np.testing.assert_array_equal(counted.positions, recorded.positions)
+    assert counted.saturations == recorded.saturations
 
 
 @given(forms, seeds)
@@ -180,7 +210,7 @@ def test_tokens_left_out_are_noticed_where_they_matter() -> None:
 
 def test_counts_of_different_mappings_do_not_add_up() -> None:
     program = random_program(1)
-    one, other = (scattered(program, 0, small_target(memory)) for memory in (200, 400))
+    one, other = (scattered(program, 0, target_of(form, memory)) for memory in (200, 400))
     activity = run(program, 1)
     with pytest.raises(ValueError, match="different mappings"):
         _ = count_events(one, activity) + count_events(other, activity)

@@ -79,7 +79,7 @@ def test_float_and_integer_are_what_training_and_the_backends_compute(
 
     bits = 0.0
     for window in tokens.windows(program.window):
-        run = open_session("sim", program).feed(window[:-1])
+        run = open_session("sim", program).read(window[:-1])
         bits += negative_log2_likelihood(logits(program, run), window[1:])
     integer = result["text"]["results"]["integer"]
     assert integer["bits_per_byte"] == pytest.approx(bits / tokens.num_bytes, rel=1e-6)

@@ -86,7 +86,7 @@ def tokenizer(program: QuantizedProgram) -> Tokenizer:
 def log_chances(program: QuantizedProgram, ids: list[int]) -> npt.NDArray[np.float64]:
     """ln p of each id but the first, given at most a window of what stands before it in ``ids``."""
     shown = ids[-(program.window + 1) : -1]
-    values = logits(program, open_session("sim", program).feed(shown))
+    values = logits(program, open_session("sim", program).read(shown))
     values -= values.max(axis=-1, keepdims=True)
     values -= np.log(np.exp(values).sum(axis=-1, keepdims=True))
     chances: npt.NDArray[np.float64] = values[np.arange(len(shown)), ids[-len(shown) :]]
@@ -159,7 +159,7 @@ def written(program: QuantizedProgram, tokenizer: Tokenizer, ids: list[int], cou
     """The likeliest continuation, each token from a run of all before it."""
     new: list[int] = []
     for _ in range(count):
-        new.append(int(logits(program, open_session("sim", program).feed(ids + new))[-1].argmax()))
+        new.append(int(logits(program, open_session("sim", program).read(ids + new))[-1].argmax()))
     text: str = tokenizer.decode(ids + new)
     return text[len(tokenizer.decode(ids)) :]
 

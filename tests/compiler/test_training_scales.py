@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from bispik.backends.activity import Activity
+from bispik.backends.activity import Activity, reading_of
 from bispik.backends.host import logits as host_logits
 from bispik.backends.sim import SimSession
 from bispik.compiler.calibrate import rounded
@@ -72,7 +72,9 @@ def assert_same(
         if isinstance(node, IntegerAttention):
             scores = spikes[module_name(node.name)][0][:, number].tril().permute(2, 0, 1, 3)
             np.testing.assert_array_equal(scores.float().numpy(), activity.score_spikes[node.name], err_msg=node.name)
-    np.testing.assert_allclose(logits[number].numpy(), host_logits(program, activity), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(
+        logits[number].numpy(), host_logits(program, reading_of(program, activity)), rtol=2e-5, atol=2e-5
+    )
 
 
 @settings(max_examples=60, deadline=None)

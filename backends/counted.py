@@ -1,0 +1,126 @@
+"""A sequence whose events are counted while it runs, without a recording of everything that happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bispik.backends.activity import Reading, Session, reading_of
+from bispik.backends.counts import EventCounter, EventCounts
+from bispik.backends.counts.chunk import CountedChunk, joined_chunks
+from bispik.backends.registry import open_session
+from bispik.compiler.mapping import MappedProgram
+
+Ids = Sequence[int] | npt.NDArray[np.int64]
+
+TOKENS_AT_ONCE = 256
+"""Tokens whose numbers become events together: entering them costs the same for one token as for many."""
+
+
+class CountedSession(Protocol):
+    """One sequence being run and counted."""
+
+    @property
+    def execution_mode(self) -> str:
+        """What runs, in words."""
+        ...
+
+    def read(self, token_ids: Ids) -> Reading:
+        """Run the next tokens and return what the host reads."""
+        ...
+
+    def counts(self) -> EventCounts:
+        """Return the events of all tokens so far.
+
+        Raises:
+            ValueError: before the first token.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release processes and memory; harmless if repeated."""
+        ...
+
+
+def open_counted(backend: str, mapped: MappedProgram, threads: int = 1) -> CountedSession:
+    """Start a sequence on a backend; `sim` counts while it runs, the others from what they record.
+
+    Raises:
+        BispikError: as `open_session`.
+    """
+    if backend == "sim":
+        return _SimCounted(mapped, threads)
+    return _RecordedCounted(mapped, open_session(backend, mapped.program, threads=threads))
+
+
+class _RecordedCounted:
+    def __init__(self, mapped: MappedProgram, session: Session) -> None:
+        self.mapped, self.session = mapped, session
+        self.counter = EventCounter(mapped)
+        self.parts: list[EventCounts] = []
+
+    @property
+    def execution_mode(self) -> str:
+        return self.session.execution_mode
+
+    def read(self, token_ids: Ids) -> Reading:
+        activity = self.session.feed(token_ids)
+        self.parts.append(self.counter.count(activity))
+        return reading_of(self.mapped.program, activity)
+
+    def counts(self) -> EventCounts:
+        return total_of(self.parts)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+class _SimCounted:
+    def __init__(self, mapped: MappedProgram, threads: int) -> None:
+        from bispik.backends.sim.session import NativeDemands, SimSession
+
+        self.session = SimSession(mapped.program, threads=threads)
+        self.counter = EventCounter(mapped)
+        self.wanted = NativeDemands(mapped.program, self.counter.demands())
+        self.parts: list[EventCounts] = []
+        self.waiting: list[CountedChunk] = []
+
+    @property
+    def execution_mode(self) -> str:
+        return self.session.execution_mode
+
+    def read(self, token_ids: Ids) -> Reading:
+        reading, chunk = self.session.read_counted(token_ids, self.wanted)
+        self.waiting.append(chunk)
+        if sum(len(waiting.positions) for waiting in self.waiting) >= TOKENS_AT_ONCE:
+            self._enter()
+        return reading
+
+    def counts(self) -> EventCounts:
+        self._enter()
+        return total_of(self.parts)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def _enter(self) -> None:
+        if self.waiting:
+            self.parts.append(self.counter.count_chunk(joined_chunks(self.wanted.demands, self.waiting)))
+            self.waiting = []
+
+
+def total_of(parts: list[EventCounts]) -> EventCounts:
+    """Return the counts of consecutive parts of a run, or of several runs, as one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not parts:
+        raise ValueError("nothing has been run")
+    total, *others = parts
+    for part in others:
+        total = total + part
+    return total
