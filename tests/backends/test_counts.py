@@ -210,7 +210,7 @@ def test_tokens_left_out_are_noticed_where_they_matter() -> None:
 
 def test_counts_of_different_mappings_do_not_add_up() -> None:
     program = random_program(1)
-    one, other = (scattered(program, 0, target_of(form, memory)) for memory in (200, 400))
+    one, other = (scattered(program, 0, small_target(memory)) for memory in (200, 400))
     activity = run(program, 1)
     with pytest.raises(ValueError, match="different mappings"):
         _ = count_events(one, activity) + count_events(other, activity)
