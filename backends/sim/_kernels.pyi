@@ -8,6 +8,16 @@ import numpy.typing as npt
 def built_paths() -> list[tuple[str, bool]]:
     """Names of the kernels that were built, the fastest last, and whether this processor can run them."""
 
+def normalise(
+    values: npt.NDArray[np.int32],
+    out: npt.NDArray[np.int32],
+    *,
+    fraction_bits: int,
+    root_bits: int,
+    epsilon: int,
+) -> None:
+    """Write a norm's outputs for one vector, (n,); see `IntegerNorm`."""
+
 class Neurons:
     """Constants of neurons, (n,) each; see `IntegerNeurons`."""
 

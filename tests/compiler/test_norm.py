@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from bispik.backends.sim.session import normalised_rows
+from bispik.backends.sim import _kernels
 from bispik.compiler.bounds import NORM_LIMIT, OutputRange, current_range, norm_fits_64_bits, norm_range
 from bispik.compiler.fixed_point import normalised
 from bispik.compiler.graph import Norm
@@ -29,6 +29,13 @@ epsilons = st.one_of(st.integers(0, 4), st.integers(0, 10**7))
 
 def norm_of(size: int, bits: Bits, epsilon: int) -> IntegerNorm:
     return IntegerNorm(name="n", source="x", size=size, fraction_bits=bits[0], root_bits=bits[1], epsilon=epsilon)
+
+
+def engine_output(values: list[int], norm: IntegerNorm) -> npt.NDArray[np.int32]:
+    found = np.empty(len(values), np.int32)
+    bits = {"fraction_bits": norm.fraction_bits, "root_bits": norm.root_bits}
+    _kernels.normalise(np.array(values, np.int32), found, epsilon=norm.epsilon, **bits)
+    return found
 
 
 def output(values: list[int], bits: Bits, epsilon: int) -> npt.NDArray[np.int64]:
@@ -66,12 +73,10 @@ def test_equal_channels_are_at_their_mean(size: int, value: int, bits: Bits) -> 
 
 
 @settings(max_examples=300)
-@given(rows=st.lists(vectors, min_size=1, max_size=3), bits=bits, epsilon=epsilons)
-def test_sim_normalises_as_defined(rows: list[list[int]], bits: Bits, epsilon: int) -> None:
-    size = min(map(len, rows))
-    values = np.array([row[:size] for row in rows])
-    found = normalised_rows(norm_of(size, bits, epsilon), values.astype(np.float64))
-    np.testing.assert_array_equal(found, [output(row, bits, epsilon) for row in values.tolist()])
+@given(values=vectors, bits=bits, epsilon=epsilons)
+def test_sim_normalises_as_defined(values: list[int], bits: Bits, epsilon: int) -> None:
+    found = engine_output(values, norm_of(len(values), bits, epsilon))
+    np.testing.assert_array_equal(found, output(values, bits, epsilon))
 
 
 @settings(max_examples=200)
@@ -87,8 +92,8 @@ def test_sim_finds_roots_next_to_squares_up_to_the_limit(root: int, offset: int,
     epsilon = (root * root >> 2 * scale) + offset - step * step
     norm = norm_of(2, (4, scale), epsilon)
     assume(epsilon >= 0 and norm_fits_64_bits(norm, step))
-    found = normalised_rows(norm, np.array([values], np.float64))
-    np.testing.assert_array_equal(found[0], output(values, (4, scale), epsilon))
+    found = engine_output(values, norm)
+    np.testing.assert_array_equal(found, output(values, (4, scale), epsilon))
 
 
 @settings(max_examples=300)

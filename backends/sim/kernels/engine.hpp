@@ -92,6 +92,7 @@ struct Membranes {  // [tokens][steps][size] of the block's tokens, or null
 void run_injection(Block& block, int index);
 void run_join(Block& block, int index);
 void run_norm(Block& block, int index);
+void normalise(const Node& node, const std::int32_t* values, std::int32_t* out);  // one vector
 void run_population(Block& block, int index, const Kernels& kernels, Pool& pool, Membranes membranes);
 void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool);
 void run_readout(Block& block, int index, const Kernels& kernels, Pool& pool, std::int64_t* accumulators,

@@ -256,6 +256,18 @@ class Runner {
 
 NB_MODULE(_kernels, m) {
     using namespace bispik;
+    m.def("normalise",
+          [](Array<std::int32_t, 1> values, Target<std::int32_t, 1> out, int fraction_bits, int root_bits,
+             std::int64_t epsilon) {
+              expect(values.shape(0) == out.shape(0), "an output of another size");
+              Node node(Kind::norm, static_cast<int>(values.shape(0)));
+              node.fraction_bits = fraction_bits;
+              node.root_bits = root_bits;
+              node.epsilon = epsilon;
+              normalise(node, values.data(), out.data());
+          },
+          nb::arg("values"), nb::arg("out"), nb::kw_only(), nb::arg("fraction_bits"), nb::arg("root_bits"),
+          nb::arg("epsilon"));
     m.def("built_paths", [] {
         std::vector<std::pair<std::string, bool>> paths;
         for (const Path& path : built_paths()) paths.emplace_back(path.name, path.available);

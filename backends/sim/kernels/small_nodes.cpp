@@ -22,6 +22,8 @@ std::int64_t root_rounded_up(std::int64_t value) {
     return root;
 }
 
+}  // namespace
+
 void normalise(const Node& node, const std::int32_t* values, std::int32_t* out) {
     const std::int64_t size = node.size;
     std::int64_t total = 0, squares = 0;
@@ -38,8 +40,6 @@ void normalise(const Node& node, const std::int32_t* values, std::int32_t* out) 
         out[j] = static_cast<std::int32_t>(deviation < 0 ? -rounded : rounded);
     }
 }
-
-}  // namespace
 
 void run_injection(Block& block, int index) {
     const Node& node = block.network->nodes[static_cast<std::size_t>(index)];
