@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from bispik.backends.host import logits, negative_log2_likelihood
 from bispik.backends.registry import open_session
+from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import QuantizedProgram
 from bispik.models.errors import BispikError
 
@@ -39,6 +40,26 @@ class FreshRuns:
         with closing(open_session(self.backend, self.program)) as session:
             self.execution_mode = session.execution_mode
             return logits(self.program, session.feed(token_ids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowScore:
+    """How well a program predicts a window of a text."""
+
+    bits: float
+    """Sum over the tokens but the first of -log2 p(token | those before it)."""
+    execution_mode: str
+    """What ran, in words."""
+
+
+def score_window(backend: str, mapped: MappedProgram, ids: Ids) -> WindowScore:
+    """Score a window, (tokens + 1,), in a session of its own; the same bits in any process.
+
+    Raises:
+        BispikError: if the backend is not available, or the tokens do not fit the program.
+    """
+    runs = FreshRuns(mapped.program, backend)
+    return WindowScore(bits=negative_log2_likelihood(runs(ids[:-1]), ids[1:]), execution_mode=runs.execution_mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from bispik.backends.many import Workers
 from bispik.backends.multiple_choice import (
     Question,
     TaskResult,
@@ -38,6 +39,7 @@ class EvaluateRequest:
     text: Path | None
     tokens: int | None
     tasks: tuple[Path, ...]
+    workers: Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def evaluate(request: EvaluateRequest, start: StartBar) -> Evaluated:
     Raises:
         BispikError: for wrong input.
     """
-    networks = load_networks(request.program, request.backend, request.checkpoint, request.teacher)
+    networks = load_networks(request.program, request.backend, request.workers, request.checkpoint, request.teacher)
     tokenizer = common_tokenizer(networks, request.tokenizer)
     window = min(network.window for network in networks)
     text = _text(tokenizer, request.text, request.tokens) if request.text else None
@@ -125,6 +127,13 @@ def _on_text(
 
 
 def _bits_per_byte(network: Network, text: TokenText, window: int, step: Callable[[int], None]) -> float:
+    if network.window_bits is not None:
+        windows = list(text.windows(window))
+        bits = 0.0
+        for ids, of_window in zip(windows, network.window_bits(windows), strict=True):
+            bits += of_window
+            step(len(ids) - 1)
+        return bits / text.num_bytes
     import torch
 
     from bispik.models.bispikclm.evaluate import bits_per_byte

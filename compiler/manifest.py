@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,10 @@ def encode(value: Any, arrays: Arrays, where: str) -> Any:
         }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, np.ndarray):
-        arrays[where] = np.ascontiguousarray(value)
+        if value.ndim == 2 and value.dtype == np.int8:  # weights: stored with the inputs first, see `artifact`
+            arrays[where] = value.T
+            return {"array": where, "transposed": True}
+        arrays[where] = value
         return {"array": where}
     if isinstance(value, Mapping):
         return {"map": {str(key): encode(item, arrays, f"{where}/{key}") for key, item in value.items()}}
@@ -76,10 +80,18 @@ def _dataclass(kind: type[Any], value: Any, arrays: Mapping[str, npt.NDArray[Any
     fits = isinstance(value, dict) and value.get("type") == kind.__name__
     stored = dict(_expect(fits, value, where, kind.__name__))
     del stored["type"]
-    hints = get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    _expect(set(stored) == names, sorted(set(stored) ^ names), where, f"the fields of {kind.__name__}")
+    hints = _hints(cast(Hashable, kind))
+    _expect(
+        stored.keys() == hints.keys(), sorted(stored.keys() ^ hints.keys()), where, f"the fields of {kind.__name__}"
+    )
     return kind(**{name: decode(hints[name], item, arrays, f"{where}/{name}") for name, item in stored.items()})
+
+
+@cache
+def _hints(kind: Hashable) -> Mapping[str, Any]:
+    """Return the annotations of a dataclass's fields; looking them up takes longer than all the rest."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cast(Any, kind))}
 
 
 def _union(choices: tuple[Any, ...], value: Any, arrays: Mapping[str, npt.NDArray[Any]], where: str) -> Any:
@@ -102,4 +114,9 @@ def _array(dtype_hint: Any, value: Any, arrays: Mapping[str, npt.NDArray[Any]], 
     (scalar,) = get_args(dtype_hint)
     if array.dtype != np.dtype(scalar):
         raise BispikError(f"{where}: array of {array.dtype}, expected {np.dtype(scalar)}")
-    return array
+    if not value.get("transposed", False):
+        return array
+    if array.ndim != 2 or array.dtype != np.int8:
+        raise BispikError(f"{where}: array of {array.dtype} and {array.ndim} dimensions where weights are expected")
+    transposed: npt.NDArray[Any] = array.T
+    return transposed

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bispik.backends.trace import load_trace
+from bispik.backends.trace import opened_trace
 from bispik.cli.report import main as report_main
 from bispik.cli.run import main as run_main
 
@@ -34,7 +34,9 @@ def test_backends_agree_on_ternary_spikes(compiled_ternary: Path, tmp_path: Path
     operations = [entry["operation"] for entry in json.loads(capsys.readouterr().out)["audit"]]
     assert operations[0] == "Signed spikes through synapses"
     assert "numbers other than a binary spike cross synapses" in (tmp_path / "r.html").read_text()
-    spikes = {int(value) for output in load_trace(trace).activity.outputs.values() for value in np.unique(output)}
+    with opened_trace(trace) as read:
+        outputs = [output for chunk in read.chunks() for output in chunk.outputs.values()]
+    spikes = {int(value) for output in outputs for value in np.unique(output)}
     assert {-1, 0, 1} <= spikes
 
 

@@ -130,7 +130,7 @@ def test_what_no_compiler_run_makes_is_refused(mapped: MappedProgram, tmp_path: 
 def test_a_program_of_another_version_says_what_to_do(mapped: MappedProgram, tmp_path: Path) -> None:
     save(mapped, dataclasses.replace(PROGRAM, version="1"), tmp_path / "a.bspk")
     with pytest.raises(
-        BispikError, match="version 1 of a compiled program; this bispik reads version 2: make it again"
+        BispikError, match="version 1 of a compiled program; this bispik reads version 3: make it again"
     ):
         load_program(tmp_path / "a.bspk")
 
@@ -145,7 +145,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bispik.compiler.artifact.save_file", full)
+    monkeypatch.setattr("bispik.compiler.artifact.write_container", full)
     with pytest.raises(BispikError, match="No space left"):
         save_program(mapped, path)
     assert path.read_bytes() == before
