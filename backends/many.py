@@ -101,6 +101,7 @@ def _opened(path: Path, digest: str) -> MappedProgram:
 def _on_processes(jobs: int, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pool: Any = Parallel(n_jobs=jobs, backend="loky", return_as="generator")
     results: Generator[Result] = pool(delayed(work)(item) for item in items)
@@ -108,6 +109,10 @@ def _on_processes(jobs: int, work: Callable[[Item], Result], items: Sequence[Ite
     try:
         yield from results
         finished = True
+    except TerminatedWorkerError as error:
+        raise BispikError(
+            f"--jobs {jobs}: a process ended before its time, perhaps for want of memory; use fewer"
+        ) from error
     finally:
         results.close()
         # Joblib would keep the processes for later calls; a command has none.

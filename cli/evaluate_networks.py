@@ -116,14 +116,17 @@ def _check_same_network(network: Network, program: Network) -> None:
 def _integer(path: Path, backend: str, workers: Workers) -> Network:
     if backend not in BACKENDS:
         raise BispikError(f"--backend {backend}: unknown; choose one of {', '.join(BACKENDS)}")
-    program = load_program(path).program
+    mapped = load_program(path)
+    program = mapped.program
     runs = FreshRuns(program, backend)
 
     def logits(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.stack([runs(sequence) for sequence in ids])
 
     def window_bits(windows: Sequence[npt.NDArray[np.int64]]) -> Iterator[float]:
-        scores: Iterator[WindowScore] = map_sequences(partial(score_window, backend), path, windows, workers)
+        scores: Iterator[WindowScore] = map(partial(score_window, backend, mapped), windows)
+        if workers.elsewhere:
+            scores = map_sequences(partial(score_window, backend), path, windows, workers)
         for score in scores:
             runs.execution_mode = score.execution_mode
             yield score.bits

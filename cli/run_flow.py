@@ -105,7 +105,7 @@ def run_all(
         for request in sequences:
             yield _run_here(asked, mapped, request, write)
         return
-    work = partial(_run_there, asked.backend, asked.options)
+    work = partial(run_sequence, backend=asked.backend, options=asked.options)
     for run in map_sequences(work, asked.program, sequences, asked.workers):
         write(TextStream(mapped.program.tokenizer).text(run.token_ids.tolist()) + "\n")
         yield run
@@ -128,7 +128,3 @@ def _run_here(asked: RunRequest, mapped: MappedProgram, request: Request, write:
         if trace:
             trace.close(run)
     return run
-
-
-def _run_there(backend: str, options: RunOptions, mapped: MappedProgram, request: Request) -> SequenceRun:
-    return run_sequence(mapped, request, backend, options)

@@ -153,6 +153,14 @@ def test_multiple_choice_is_the_likeliest_continuation(model_folder: Path, task:
     assert found["results"]["float"]["accuracy_per_byte"]["value"] == np.mean(right_per_byte)
 
 
+@pytest.mark.timeout(120)
+def test_two_processes_share_the_windows_of_a_text(compiled: Path, model_folder: Path, capsys: Capture) -> None:
+    arguments = [compiled / "program.bspk", "--text", model_folder / "heldout.txt"]
+    assert evaluated(capsys, *arguments, "--jobs", 2) == evaluated(capsys, *arguments)
+    assert main([str(compiled / "program.bspk"), "--tasks", "t.jsonl", "--jobs", "2"]) == 2
+    assert "--jobs and --dask share the windows of a text" in capsys.readouterr().err
+
+
 def test_tokens_limits_the_text(model_folder: Path, capsys: Capture) -> None:
     arguments = ["--checkpoint", model_folder / "ckpt.pt", "--text", model_folder / "heldout.txt"]
     text = evaluated(capsys, *arguments, "--tokens", 20)["text"]

@@ -49,6 +49,22 @@ def test_loaded_arrays_cannot_be_written(mapped: MappedProgram, tmp_path: Path) 
         loaded.program.readout.weight[0, 0] = 1
 
 
+def test_weights_lie_in_the_file_with_the_inputs_first(mapped: MappedProgram, tmp_path: Path) -> None:
+    save_program(mapped, tmp_path / "a.bspk")
+    loaded = load_program(tmp_path / "a.bspk")
+    weights = [loaded.program.readout.weight, mapped.program.readout.weight]
+    for program in (loaded.program, mapped.program):
+        node = program.node("block_00/ffn/fc1")
+        assert isinstance(node, IntegerPopulation)
+        assert node.inputs[0].weight is not None
+        weights.append(node.inputs[0].weight)
+    for ours, theirs in ((weights[0], weights[1]), (weights[2], weights[3])):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.T.flags.c_contiguous
+        assert not ours.flags.owndata
+        assert ours.ctypes.data % 64 == 0
+
+
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
 def test_an_altered_byte_is_noticed(mapped: MappedProgram, tmp_path: Path, share: float) -> None:
     path = tmp_path / "a.bspk"
