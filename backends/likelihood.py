@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from bispik.backends.counts import EventCounts, count_events
 from bispik.backends.host import logits, negative_log2_likelihood
 from bispik.backends.registry import open_session
 from bispik.compiler.mapping import MappedProgram
@@ -42,7 +43,7 @@ class FreshRuns:
             return logits(self.program, session.feed(token_ids))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WindowScore:
     """How well a program predicts a window of a text."""
 
@@ -50,16 +51,23 @@ class WindowScore:
     """Sum over the tokens but the first of -log2 p(token | those before it)."""
     execution_mode: str
     """What ran, in words."""
+    counts: EventCounts | None
+    """Of all tokens but the last, which is not run; None if they were not asked for."""
 
 
-def score_window(backend: str, mapped: MappedProgram, ids: Ids) -> WindowScore:
+def score_window(backend: str, count: bool, mapped: MappedProgram, ids: Ids) -> WindowScore:
     """Score a window, (tokens + 1,), in a session of its own; the same bits in any process.
 
     Raises:
         BispikError: if the backend is not available, or the tokens do not fit the program.
     """
-    runs = FreshRuns(mapped.program, backend)
-    return WindowScore(bits=negative_log2_likelihood(runs(ids[:-1]), ids[1:]), execution_mode=runs.execution_mode)
+    with closing(open_session(backend, mapped.program)) as session:
+        activity = session.feed(ids[:-1])
+        return WindowScore(
+            bits=negative_log2_likelihood(logits(mapped.program, activity), ids[1:]),
+            execution_mode=session.execution_mode,
+            counts=count_events(mapped, activity) if count else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

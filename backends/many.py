@@ -81,8 +81,11 @@ def merged_counts(counts: Iterable[EventCounts]) -> EventCounts:
     Sums over slices and host operations are added; what is kept by token follows in the order of the runs, and
     ``positions`` begins at 0 again with each.
     """
-    first, *others = counts
-    return sum(others, start=first)
+    parts = list(counts)
+    while len(parts) > 1:  # neighbours in pairs: one behind the other would copy the first token once a run
+        pairs = [one + other for one, other in zip(parts[::2], parts[1::2], strict=False)]
+        parts = [*pairs, *parts[2 * len(pairs) :]]
+    return parts[0]
 
 
 def _on_program(function: Callable[[MappedProgram, Any], Result], path: Path, digest: str, item: Any) -> Result:

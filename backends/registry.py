@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ def _sim(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) 
 
 def _lava(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
     _has_no_threads("lava", options)
+    if multiprocessing.current_process().daemon:
+        raise BispikError(
+            "backend lava starts processes of its own, which this worker may not; start the cluster's workers with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False"
+        )
     from bispik.backends.lava.session import LavaSession
 
     return LavaSession(program, probes)

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tokens", type=int, metavar="N", help="predict only the first N tokens of the text")
     result.add_argument("--tokenizer", type=Path, metavar="FILE", help="default: the program's, or the one beside")
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    result.add_argument("--counts", action="store_true", help="count the program's events on the text as well")
     add_workers(result, "windows of --text that the program runs")
     result.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     return result
@@ -65,6 +66,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from bispik.backends.many import Workers
     from bispik.cli import evaluate_flow, evaluate_tables
 
+    if options.counts and (options.program is None or options.text is None):
+        raise BispikError("--counts are events of a program on a text: give both, with --text")
     workers = Workers(jobs=options.jobs, dask=options.dask)
     if workers.elsewhere and (options.program is None or options.text is None):
         raise BispikError("--jobs and --dask share the windows of a text that a program runs: give both, with --text")
@@ -79,6 +82,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         tokens=options.tokens,
         tasks=tuple(options.tasks),
         workers=workers,
+        count=options.counts,
     )
     terminal = console()
     with evaluate_tables.Bars(terminal) as bars:

@@ -21,7 +21,7 @@ from bispik.models.bispikclm.data import load_tokenizer, parse_tokenizer
 from bispik.models.errors import BispikError
 
 Row = Literal["float", "integer", "teacher"]
-WindowBits = Callable[[Sequence[npt.NDArray[np.int64]]], Iterator[float]]
+WindowScores = Callable[[Sequence[npt.NDArray[np.int64]], bool], Iterator[WindowScore]]
 BatchLogits = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
 
@@ -45,9 +45,9 @@ class Network:
     """As far as they are known."""
     tokenizer: Tokenizer | None
     """The one that it came with."""
-    window_bits: WindowBits | None = None
-    """If it scores windows of a text by itself: maps each, (tokens + 1,), to the bits of all its tokens but the first,
-    in order. Independent of who runs which window, to the last bit."""
+    window_scores: WindowScores | None = None
+    """If it scores windows of a text, (tokens + 1,) each, by itself, and counts events if it shall: yields scores in
+    order. They do not depend on who runs which window."""
 
 
 def load_networks(
@@ -123,13 +123,13 @@ def _integer(path: Path, backend: str, workers: Workers) -> Network:
     def logits(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.stack([runs(sequence) for sequence in ids])
 
-    def window_bits(windows: Sequence[npt.NDArray[np.int64]]) -> Iterator[float]:
-        scores: Iterator[WindowScore] = map(partial(score_window, backend, mapped), windows)
-        if workers.elsewhere:
-            scores = map_sequences(partial(score_window, backend), path, windows, workers)
-        for score in scores:
-            runs.execution_mode = score.execution_mode
-            yield score.bits
+    def window_scores(windows: Sequence[npt.NDArray[np.int64]], count: bool) -> Iterator[WindowScore]:
+        score = partial(score_window, backend, count)
+        elsewhere = workers.elsewhere
+        scores = map_sequences(score, path, windows, workers) if elsewhere else map(partial(score, mapped), windows)
+        for found in scores:
+            runs.execution_mode = found.execution_mode
+            yield found
 
     return Network(
         row="integer",
@@ -141,7 +141,7 @@ def _integer(path: Path, backend: str, workers: Workers) -> Network:
         mode=lambda: runs.execution_mode,
         hyperparameters=program.hyperparameters,
         tokenizer=parse_tokenizer(program.tokenizer, str(path)) if program.tokenizer else None,
-        window_bits=window_bits,
+        window_scores=window_scores,
     )
 
 

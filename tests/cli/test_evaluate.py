@@ -156,7 +156,15 @@ def test_multiple_choice_is_the_likeliest_continuation(model_folder: Path, task:
 @pytest.mark.timeout(120)
 def test_two_processes_share_the_windows_of_a_text(compiled: Path, model_folder: Path, capsys: Capture) -> None:
     arguments = [compiled / "program.bspk", "--text", model_folder / "heldout.txt"]
-    assert evaluated(capsys, *arguments, "--jobs", 2) == evaluated(capsys, *arguments)
+    one = evaluated(capsys, *arguments, "--counts")
+    assert evaluated(capsys, *arguments, "--counts", "--jobs", 2) == one
+    assert one["text"]["counts"]["tokens"] == one["text"]["tokens"]
+    uncounted = evaluated(capsys, *arguments)
+    assert uncounted["text"].pop("counts") is None
+    del one["text"]["counts"]
+    assert uncounted == one
+    assert main([*map(str, arguments), "--counts"]) == 0
+    assert "tokens run" in capsys.readouterr().err
     assert main([str(compiled / "program.bspk"), "--tasks", "t.jsonl", "--jobs", "2"]) == 2
     assert "--jobs and --dask share the windows of a text" in capsys.readouterr().err
 
