@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bispik.backends.sim import SimSession
 from bispik.compiler.artifact import PROGRAM, load_program, save, save_program
@@ -63,6 +66,30 @@ def test_weights_lie_in_the_file_with_the_inputs_first(mapped: MappedProgram, tm
         assert ours.T.flags.c_contiguous
         assert not ours.flags.owndata
         assert ours.ctypes.data % 64 == 0
+
+
+def test_opening_copies_no_weight(tmp_path: Path) -> None:
+    program = random_program(1, layers=1, heads=8, head_dim=64, inner=2048, vocabulary=4000, window=4)
+    path = tmp_path / "a.bspk"
+    save_program(map_program(program, load_target("loihi2")), path)
+    assert path.stat().st_size > 8 << 20
+    load_program(path)  # whatever is imported and remembered once
+    tracemalloc.start()
+    try:
+        loaded = load_program(path)
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20  # the buffer for hashing, the manifest, the mapping
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(loaded.program.readout.weight, program.readout.weight)
+
+
+def test_a_file_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
+    header = {"format": "bispik-program", "version": "2", "sha256": "0" * 64, "manifest": "{}"}
+    save_file({"/a": np.zeros(3, np.int8)}, tmp_path / "a.bspk", {"bispik": json.dumps(header)})
+    with pytest.raises(
+        BispikError, match="version 2 of a compiled program; this bispik reads version 3: make it again"
+    ):
+        load_program(tmp_path / "a.bspk")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
