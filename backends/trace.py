@@ -108,7 +108,7 @@ class TraceReader:
         Raises:
             BispikError: if the trace ends early, was altered, or holds what the program cannot have done.
         """
-        tokens = 0
+        tokens, saturating = 0, frozenset[str]()
         while True:
             part = read_part(self._file, Piece | Closing, TRACE, self._path, self._stop)
             content: Piece | Closing = part.content
@@ -123,6 +123,10 @@ class TraceReader:
                 first = content.activity.first_position
                 raise BispikError(f"{self._path}: token {first} follows where token {tokens} is expected; run it again")
             check_activity(self.mapped.program, content.activity, str(self._path))
+            clipped = frozenset(content.activity.saturations)
+            saturating = clipped if tokens == 0 else saturating
+            if clipped != saturating:
+                raise BispikError(f"{self._path}: its pieces count saturations of different nodes; run it again")
             tokens += len(content.activity.token_ids)
             yield content.activity
 

@@ -186,6 +186,15 @@ def test_outputs_that_the_program_cannot_have_are_refused(
         count_trace(tmp_path / "run.trace")
 
 
+def test_pieces_that_count_saturations_of_different_nodes_are_refused(tmp_path: Path) -> None:
+    def forgetful(activity: Activity) -> Activity:
+        return replace(activity, saturations={}) if activity.first_position else activity
+
+    write_trace(mapped_program(window=40), tmp_path / "run.trace", forgetful)
+    with pytest.raises(BispikError, match="saturations of different nodes"):
+        count_trace(tmp_path / "run.trace")
+
+
 def test_a_trace_of_another_version_says_what_to_do(tmp_path: Path) -> None:
     save(Opening(mapped=mapped_program(), backend="sim"), replace(TRACE, version="2"), tmp_path / "run.trace")
     with pytest.raises(BispikError, match="version 2 of a trace of a run; this bispik reads version 3: make it again"):
