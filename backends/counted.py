@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from bispik.backends.activity import Reading, Session, reading_of
 from bispik.backends.counts import EventCounter, EventCounts
-from bispik.backends.counts.chunk import CountedChunk, joined_chunks
-from bispik.backends.registry import open_session
+from bispik.backends.counts.chunk import CountedChunk
+from bispik.backends.registry import DEFAULTS, RunOptions, open_session
 from bispik.compiler.mapping import MappedProgram
 
 Ids = Sequence[int] | npt.NDArray[np.int64]
@@ -45,15 +45,16 @@ class CountedSession(Protocol):
         ...
 
 
-def open_counted(backend: str, mapped: MappedProgram, threads: int = 1) -> CountedSession:
+def open_counted(backend: str, mapped: MappedProgram, options: RunOptions = DEFAULTS) -> CountedSession:
     """Start a sequence on a backend; `sim` counts while it runs, the others from what they record.
 
     Raises:
         BispikError: as `open_session`.
     """
+    session = open_session(backend, mapped.program, options=options)
     if backend == "sim":
-        return _SimCounted(mapped, threads)
-    return _RecordedCounted(mapped, open_session(backend, mapped.program, threads=threads))
+        return _SimCounted(mapped, session)
+    return _RecordedCounted(mapped, session)
 
 
 class _RecordedCounted:
@@ -79,10 +80,11 @@ class _RecordedCounted:
 
 
 class _SimCounted:
-    def __init__(self, mapped: MappedProgram, threads: int) -> None:
+    def __init__(self, mapped: MappedProgram, session: Session) -> None:
         from bispik.backends.sim.session import NativeDemands, SimSession
 
-        self.session = SimSession(mapped.program, threads=threads)
+        assert isinstance(session, SimSession)
+        self.session = session
         self.counter = EventCounter(mapped)
         self.wanted = NativeDemands(mapped.program, self.counter.demands())
         self.parts: list[EventCounts] = []
@@ -108,7 +110,7 @@ class _SimCounted:
 
     def _enter(self) -> None:
         if self.waiting:
-            self.parts.append(self.counter.count_chunk(joined_chunks(self.wanted.demands, self.waiting)))
+            self.parts.append(self.counter.count_chunk(CountedChunk.joined(self.waiting)))
             self.waiting = []
 
 

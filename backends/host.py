@@ -30,9 +30,13 @@ def negative_log2_likelihood(logits_of: npt.NDArray[np.float64], targets: npt.ND
 
 
 class Sampler:
-    """Chooses tokens: the likeliest at temperature 0, else from the ``top_k`` likeliest; the same for a seed."""
+    """Chooses tokens: the likeliest at temperature 0, else from the ``top_k`` likeliest; the same for a seed.
 
-    def __init__(self, temperature: float = 0.0, top_k: int = 0, seed: int = 0) -> None:
+    A seed has independent random streams: that of number 0 is the seed's own, so that several sequences under one seed
+    do not depend on each other, or on who runs first.
+    """
+
+    def __init__(self, temperature: float = 0.0, top_k: int = 0, seed: int = 0, *, stream: int = 0) -> None:
         """Say how to choose.
 
         Raises:
@@ -43,7 +47,7 @@ class Sampler:
                 f"temperature {temperature}, top-k {top_k}, seed {seed}: each must be finite and at least 0"
             )
         self.temperature, self.top_k = temperature, top_k
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,) if stream else ()))
 
     def choose(self, logits_of: npt.NDArray[np.float64]) -> int:
         """Return a token id for logits (vocabulary,)."""

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from bispik.backends.counted import open_counted
+from bispik.backends.counts import EventCounts
 from bispik.backends.host import logits, negative_log2_likelihood
 from bispik.backends.registry import open_session
+from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import QuantizedProgram
 from bispik.models.errors import BispikError
 
@@ -39,6 +42,34 @@ class FreshRuns:
         with closing(open_session(self.backend, self.program)) as session:
             self.execution_mode = session.execution_mode
             return logits(self.program, session.read(token_ids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowScore:
+    """How well a program predicts a window of a text."""
+
+    bits: float
+    """Sum over the tokens but the first of -log2 p(token | those before it)."""
+    execution_mode: str
+    """What ran, in words."""
+    counts: EventCounts | None
+    """Of all tokens but the last, which is not run; None if they were not asked for."""
+
+
+def score_window(backend: str, count: bool, mapped: MappedProgram, ids: Ids) -> WindowScore:
+    """Score a window, (tokens + 1,), in a session of its own; the same bits in any process.
+
+    Raises:
+        BispikError: if the backend is not available, or the tokens do not fit the program.
+    """
+    counted = open_counted(backend, mapped) if count else None
+    with closing(counted or open_session(backend, mapped.program)) as session:
+        reading = session.read(ids[:-1])
+        return WindowScore(
+            bits=negative_log2_likelihood(logits(mapped.program, reading), ids[1:]),
+            execution_mode=session.execution_mode,
+            counts=counted.counts() if counted else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -133,9 +133,9 @@ class BispikLM(LM):  # type: ignore[misc] # lm-eval has no type information
         new_ids: list[int] = []
         text = ""
         with closing(open_session(self.backend, self.program)) as session:
-            run = generate(session, self.program, context_ids, new_tokens, Sampler())
+            run = generate(session.read, self.program, context_ids, new_tokens, Sampler())
             next(run)  # the context
-            for token, _ in run:
+            for token in run:
                 if token[0] in self.special:
                     break
                 new_ids += token

@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bispik.backends.activity import Session
-from bispik.compiler.program import QuantizedProgram
+from bispik.compiler.program import IntegerPopulation, QuantizedProgram
 from bispik.models.errors import BispikError
 
-THREADED = frozenset({"sim"})
-"""Backends that share a sequence's work among threads of one process."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a backend uses the machine; nothing in it changes a result. A backend refuses what it has no use for."""
+
+    threads: int | None = None
+    """CPU threads of one sequence; None for what the backend takes by itself."""
 
 
-class Opener(Protocol):
-    """Starts a sequence on one backend."""
+DEFAULTS = RunOptions()
 
-    def __call__(self, program: QuantizedProgram, probes: Sequence[str], threads: int) -> Session:
-        """See `open_session`."""
-        ...
+Opener = Callable[[QuantizedProgram, Sequence[str], RunOptions], Session]
 
 
-def _reference(program: QuantizedProgram, probes: Sequence[str], threads: int) -> Session:
-    del threads
+def _reference(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
+    _has_no_threads("reference", options)
     from bispik.backends.reference import ReferenceSession
 
     return ReferenceSession(program, probes)
 
 
-def _sim(program: QuantizedProgram, probes: Sequence[str], threads: int) -> Session:
+def _sim(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
     from bispik.backends.sim import SimSession
 
-    return SimSession(program, probes, threads=threads)
+    return SimSession(program, probes, threads=options.threads or 1)
 
 
-def _lava(program: QuantizedProgram, probes: Sequence[str], threads: int) -> Session:
-    del threads
+def _lava(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
+    _has_no_threads("lava", options)
+    if multiprocessing.current_process().daemon:
+        raise BispikError(
+            "backend lava starts processes of its own, which this worker may not; start the cluster's workers with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False"
+        )
     from bispik.backends.lava.session import LavaSession
 
     return LavaSession(program, probes)
 
 
-def _loihi2(program: QuantizedProgram, probes: Sequence[str], threads: int) -> Session:
-    del threads
+def _loihi2(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
+    _has_no_threads("loihi2", options)
     from bispik.backends.lava.hardware import Loihi2Session
 
     return Loihi2Session(program, probes)
@@ -51,26 +59,34 @@ def _loihi2(program: QuantizedProgram, probes: Sequence[str], threads: int) -> S
 BACKENDS: Mapping[str, Opener] = {"sim": _sim, "lava": _lava, "reference": _reference, "loihi2": _loihi2}
 
 
-def open_session(backend: str, program: QuantizedProgram, probes: Sequence[str] = (), *, threads: int = 1) -> Session:
+def open_session(
+    backend: str, program: QuantizedProgram, probes: Sequence[str] = (), options: RunOptions = DEFAULTS
+) -> Session:
     """Start a sequence on a backend; ``probes`` are the populations whose membranes are recorded.
 
     Raises:
-        BispikError: if there is no such backend, it is not available here or cannot run the program, or it has no
-            threads and is asked for several.
+        BispikError: if there is no such backend or population, or the backend is not available here, cannot run the
+            program or has no such option.
     """
-    check_backend(backend, threads)
-    return BACKENDS[backend](program, probes, threads)
+    require_backend(backend)
+    if options.threads is not None and options.threads < 1:
+        raise BispikError(f"--threads {options.threads}: give at least 1")
+    unknown = set(probes) - {population.name for population in program.of_kind(IntegerPopulation)}
+    if unknown:
+        raise BispikError(f"no population to probe is called {', '.join(sorted(unknown))}")
+    return BACKENDS[backend](program, probes, options)
 
 
-def check_backend(backend: str, threads: int) -> None:
-    """Refuse a backend that there is not, and threads that it has not.
+def require_backend(backend: str) -> None:
+    """Refuse an unknown name.
 
     Raises:
-        BispikError: saying which there are.
+        BispikError: with the names that there are.
     """
     if backend not in BACKENDS:
         raise BispikError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
-    if threads < 1:
-        raise BispikError(f"--threads {threads}: give 1 or more")
-    if threads > 1 and backend not in THREADED:
-        raise BispikError(f"--threads {threads}: the {backend} backend has no threads; use --backend sim")
+
+
+def _has_no_threads(backend: str, options: RunOptions) -> None:
+    if options.threads is not None:
+        raise BispikError(f"--threads {options.threads}: backend {backend} has no threads of its own; leave it out")

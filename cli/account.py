@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bispik.backends.counts import count_events
-from bispik.backends.trace import RunTrace
+from bispik.backends.run import SequenceRun
 from bispik.cli.text import decode
 from bispik.compiler.mapping import MappedProgram, ResourceUse
 from bispik.compiler.program import IntegerAttention, QuantizedProgram
@@ -20,20 +19,19 @@ from bispik.energy.report import GeneratedText, ReportInput, render_html
 from bispik.models.files import written_whole
 
 
-def account_of(trace: RunTrace, profile: Profile) -> ReportInput:
+def account_of(mapped: MappedProgram, run: SequenceRun, profile: Profile) -> ReportInput:
     """Return everything that a report on a run is made of."""
-    program = trace.mapped.program
-    counts = count_events(trace.mapped, trace.activity)
-    ids = trace.activity.token_ids.tolist()
-    prompt = decode(program.tokenizer, ids[: trace.prompt_tokens])
+    program = mapped.program
+    ids = run.token_ids.tolist()
+    prompt, text = (decode(program.tokenizer, part) for part in (ids[: run.prompt_tokens], ids))
     return ReportInput(
         title=f"BiSpikCLM, {program.hyperparameters.get('num_layers', '?')} layers",
         parameters=int(program.hyperparameters.get("parameters", 0)),
-        mapped=trace.mapped,
-        counts=counts,
-        energy=account(trace.mapped, counts, profile),
-        execution_mode=trace.execution_mode,
-        text=GeneratedText(prompt=prompt, continuation=trace.text[len(prompt) :]) if program.tokenizer else None,
+        mapped=mapped,
+        counts=run.counts,
+        energy=account(mapped, run.counts, profile),
+        execution_mode=run.execution_mode,
+        text=GeneratedText(prompt=prompt, continuation=text[len(prompt) :]) if program.tokenizer else None,
     )
 
 

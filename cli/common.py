@@ -27,6 +27,16 @@ class Parser(argparse.ArgumentParser):
         sys.exit(USER_ERROR)
 
 
+def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--jobs`` and ``--dask``; ``what`` names the sequences that are shared out."""
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help=f"processes that share the {what} (default: 1)"
+    )
+    parser.add_argument(
+        "--dask", default="", metavar="ADDRESS", help=f"dask scheduler whose workers share the {what}: tcp://host:8786"
+    )
+
+
 def console() -> Console:
     """Return the console for tables and progress: stderr, plain where it is no terminal."""
     terminal = Console(stderr=True)

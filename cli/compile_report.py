@@ -9,12 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bispik.backends.host import Sampler
-from bispik.backends.trace import RunTrace
+from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, limits, summary, write_reports
 from bispik.cli.common import console, print_json, progress
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, dry_run
-from bispik.cli.execute import check_new_tokens, run_program
+from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.compiler.plan import Plan
 from bispik.compiler.target import load_target
@@ -39,22 +38,22 @@ def plan_only(options: argparse.Namespace) -> int:
 def compile_and_report(options: argparse.Namespace) -> int:
     """Compile, verify, run, account, write the artifacts and print the tables."""
     request, profile = _request(options), load_profile(options.profile)
-    sampler = Sampler(options.temperature, options.top_k, options.seed)
+    sampling = Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()
     with folder_written_whole(options.out) as folder, progress(terminal) as show:
         stages = Stages(show)
         compiled = compile_network(replace(request, output=folder), stages, options.prompt)
         with stages("run", f"running on {options.run or 'sim'}"):
-            trace = _run(options, compiled, sampler)
+            ran = _run(options, compiled, sampling)
         with stages("report", "accounting for energy and writing the reports"):
-            report = account_of(trace, profile)
+            report = account_of(compiled.mapped, ran, profile)
             write_reports(report, folder)
     if options.json:
         paths = {kind: str(options.out / name) for kind, name in ARTIFACTS.items()}
-        print_json(_values(compiled, report, trace, paths))
+        print_json(_values(compiled, report, ran, paths))
     else:
-        _print(terminal, options, compiled, report, trace)
+        _print(terminal, options, compiled, report, ran)
     return 0
 
 
@@ -76,14 +75,14 @@ def _request(options: argparse.Namespace) -> CompileRequest:
     )
 
 
-def _run(options: argparse.Namespace, compiled: Compiled, sampler: Sampler) -> RunTrace:
+def _run(options: argparse.Namespace, compiled: Compiled, sampling: Sampling) -> SequenceRun:
     """Run the user's prompt on the user's backend, or else the first window of the held-out text on ``sim``."""
     program, verification = compiled.mapped.program, compiled.mapped.program.verification
     if options.run is None:
         sample = verification.sample if verification else ()
-        return run_program(compiled.mapped, "sim", sample, 0, Sampler())
+        return run_program(compiled.mapped, "sim", sample)
     prompt = encode(program.tokenizer, options.prompt, "the prompt").tolist()
-    return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampler)
+    return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampling)
 
 
 def _plan_values(made: Plan) -> dict[str, Any]:
@@ -114,23 +113,23 @@ def _print_plan(terminal: Console, made: Plan) -> None:
     terminal.print(table)
 
 
-def _values(compiled: Compiled, report: ReportInput, trace: RunTrace, paths: dict[str, str]) -> dict[str, Any]:
+def _values(compiled: Compiled, report: ReportInput, ran: SequenceRun, paths: dict[str, str]) -> dict[str, Any]:
     """The object that ``--json`` prints."""
     return {
         **summary(report),
         "nir": {"path": paths["nir"], "nodes": compiled.nir_nodes},
-        "text": trace.text,
+        "text": text_of(compiled.mapped, ran),
         "artifacts": paths,
         "seconds": compiled.seconds,
     }
 
 
 def _print(
-    terminal: Console, options: argparse.Namespace, compiled: Compiled, report: ReportInput, trace: RunTrace
+    terminal: Console, options: argparse.Namespace, compiled: Compiled, report: ReportInput, ran: SequenceRun
 ) -> None:
     """The tables on stderr; the generated text, if there is one, on stdout."""
     if options.run:
-        print(trace.text, flush=True)
+        print(text_of(compiled.mapped, ran), flush=True)
     verification = compiled.mapped.program.verification
     terminal.print(resource_table(compiled.mapped))
     if verification:
@@ -140,6 +139,6 @@ def _print(
         )
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
-    terminal.print(f"ran on {trace.execution_mode}")
+    terminal.print(f"ran on {ran.execution_mode}")
     for name in ARTIFACTS.values():
         terminal.print(f"wrote {options.out / name}")

@@ -35,6 +35,7 @@ def examine() -> tuple[Finding, ...]:
             "lava-loihi (Intel)", _import_lava_loihi, "running on Loihi 2 hardware", "from Intel's research community"
         ),
         _package("transformers", "bispik-train: OPT teachers", "no training: pip install 'bispik[train]'"),
+        _package("distributed", "--dask", "--jobs does without; pip install 'bispik[cluster]'"),
         _package("lm-eval", "lm_eval --model bispik", "bispik-eval does without; pip install 'bispik[eval]'"),
     )
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.common import Parser, add_workers, console, print_json, run
 from bispik.models.errors import BispikError
 
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tokens", type=int, metavar="N", help="predict only the first N tokens of the text")
     result.add_argument("--tokenizer", type=Path, metavar="FILE", help="default: the program's, or the one beside")
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    result.add_argument("--counts", action="store_true", help="count the program's events on the text as well")
+    add_workers(result, "windows of --text that the program runs")
     result.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     return result
 
@@ -61,7 +63,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise BispikError("--tokens is about --text, which is not given")
     if options.threads is not None:
         _limit_threads(options.threads)
+    from bispik.backends.many import Workers
     from bispik.cli import evaluate_flow, evaluate_tables
+
+    if options.counts and (options.program is None or options.text is None):
+        raise BispikError("--counts are events of a program on a text: give both, with --text")
+    workers = Workers(jobs=options.jobs, dask=options.dask)
+    if workers.elsewhere and (options.program is None or options.text is None):
+        raise BispikError("--jobs and --dask share the windows of a text that a program runs: give both, with --text")
 
     request = evaluate_flow.EvaluateRequest(
         program=options.program,
@@ -72,6 +81,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         text=options.text,
         tokens=options.tokens,
         tasks=tuple(options.tasks),
+        workers=workers,
+        count=options.counts,
     )
     terminal = console()
     with evaluate_tables.Bars(terminal) as bars:

@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from bispik.backends.counts import EventCounts
+from bispik.backends.many import Workers, merged_counts
 from bispik.backends.multiple_choice import (
     Question,
     TaskResult,
@@ -19,7 +22,7 @@ from bispik.backends.multiple_choice import (
     encode_examples,
     load_examples,
 )
-from bispik.cli.evaluate_networks import Network, Row, common_tokenizer, load_networks
+from bispik.cli.evaluate_networks import Network, Row, WindowScores, common_tokenizer, load_networks
 from bispik.models.bispikclm.data import TokenText, encode_file
 
 StartBar = Callable[[str, int], Callable[[int], None]]
@@ -38,6 +41,9 @@ class EvaluateRequest:
     text: Path | None
     tokens: int | None
     tasks: tuple[Path, ...]
+    workers: Workers
+    count: bool
+    """Whether to count the program's events on the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,8 @@ class TextEvaluation:
     """Predicted: all but the first."""
     num_bytes: int
     results: dict[Row, TextResult]
+    counts: dict[str, Any] | None
+    """The program's events on the text, as `EventCounts.to_dict`; None if they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +97,7 @@ def evaluate(request: EvaluateRequest, start: StartBar) -> Evaluated:
     Raises:
         BispikError: for wrong input.
     """
-    networks = load_networks(request.program, request.backend, request.checkpoint, request.teacher)
+    networks = load_networks(request.program, request.backend, request.workers, request.checkpoint, request.teacher)
     tokenizer = common_tokenizer(networks, request.tokenizer)
     window = min(network.window for network in networks)
     text = _text(tokenizer, request.text, request.tokens) if request.text else None
@@ -97,7 +105,7 @@ def evaluate(request: EvaluateRequest, start: StartBar) -> Evaluated:
     return Evaluated(
         windows={network.row: network.window for network in networks},
         window=window,
-        text=_on_text(networks, request.text, text, window, start) if request.text and text else None,
+        text=_on_text(networks, request.text, text, window, request.count, start) if request.text and text else None,
         tasks=tuple(_on_task(networks, path, questions, window, start) for path, questions in tasks.items()),
         modes={network.row: network.mode() for network in networks},
     )
@@ -113,15 +121,36 @@ def _text(tokenizer: Tokenizer, path: Path, tokens: int | None) -> TokenText:
 
 
 def _on_text(
-    networks: tuple[Network, ...], path: Path, text: TokenText, window: int, start: StartBar
+    networks: tuple[Network, ...], path: Path, text: TokenText, window: int, count: bool, start: StartBar
 ) -> TextEvaluation:
     tokens = len(text.ids) - 1
+    counts: EventCounts | None = None
     results: dict[Row, TextResult] = {}
     for network in networks:
-        bits = _bits_per_byte(network, text, window, start(f"{network.row} on {path.name}", tokens))
+        step = start(f"{network.row} on {path.name}", tokens)
+        if network.window_scores:
+            bits, counts = _scored(network.window_scores, text, window, count, step)
+        else:
+            bits = _bits_per_byte(network, text, window, step)
         perplexity = math.exp(bits * text.num_bytes * math.log(2) / tokens)
         results[network.row] = TextResult(bits_per_byte=bits, perplexity=perplexity)
-    return TextEvaluation(path=path, tokens=tokens, num_bytes=text.num_bytes, results=results)
+    return TextEvaluation(
+        path=path, tokens=tokens, num_bytes=text.num_bytes, results=results, counts=counts.to_dict() if counts else None
+    )
+
+
+def _scored(
+    scores: WindowScores, text: TokenText, window: int, count: bool, step: Callable[[int], None]
+) -> tuple[float, EventCounts | None]:
+    """Return bits per byte and the events of a network that scores windows by itself."""
+    windows = list(text.windows(window))
+    bits = 0.0
+    counts: list[EventCounts] = []
+    for ids, score in zip(windows, scores(windows, count), strict=True):
+        bits += score.bits
+        counts += [score.counts] if score.counts else []
+        step(len(ids) - 1)
+    return bits / text.num_bytes, merged_counts(counts) if counts else None
 
 
 def _bits_per_byte(network: Network, text: TokenText, window: int, step: Callable[[int], None]) -> float:

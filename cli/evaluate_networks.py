@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from bispik.backends.likelihood import FreshRuns
+from bispik.backends.likelihood import FreshRuns, WindowScore, score_window
+from bispik.backends.many import Workers, map_sequences
 from bispik.backends.registry import BACKENDS
 from bispik.cli.text import beside
 from bispik.compiler.artifact import load_program
@@ -19,6 +21,7 @@ from bispik.models.bispikclm.data import load_tokenizer, parse_tokenizer
 from bispik.models.errors import BispikError
 
 Row = Literal["float", "integer", "teacher"]
+WindowScores = Callable[[Sequence[npt.NDArray[np.int64]], bool], Iterator[WindowScore]]
 BatchLogits = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
 
@@ -42,10 +45,13 @@ class Network:
     """As far as they are known."""
     tokenizer: Tokenizer | None
     """The one that it came with."""
+    window_scores: WindowScores | None = None
+    """If it scores windows of a text, (tokens + 1,) each, by itself, and counts events if it shall: yields scores in
+    order. They do not depend on who runs which window."""
 
 
 def load_networks(
-    program: Path | None, backend: str, checkpoint: Path | None, teacher: str | None
+    program: Path | None, backend: str, workers: Workers, checkpoint: Path | None, teacher: str | None
 ) -> tuple[Network, ...]:
     """Read what there is, and check that it belongs together.
 
@@ -55,7 +61,7 @@ def load_networks(
     """
     networks = (
         *((_float(checkpoint),) if checkpoint else ()),
-        *((_integer(program, backend),) if program else ()),
+        *((_integer(program, backend, workers),) if program else ()),
         *((_teacher(teacher),) if teacher else ()),
     )
     first = networks[0]
@@ -107,14 +113,23 @@ def _check_same_network(network: Network, program: Network) -> None:
             )
 
 
-def _integer(path: Path, backend: str) -> Network:
+def _integer(path: Path, backend: str, workers: Workers) -> Network:
     if backend not in BACKENDS:
         raise BispikError(f"--backend {backend}: unknown; choose one of {', '.join(BACKENDS)}")
-    program = load_program(path).program
+    mapped = load_program(path)
+    program = mapped.program
     runs = FreshRuns(program, backend)
 
     def logits(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.stack([runs(sequence) for sequence in ids])
+
+    def window_scores(windows: Sequence[npt.NDArray[np.int64]], count: bool) -> Iterator[WindowScore]:
+        score = partial(score_window, backend, count)
+        elsewhere = workers.elsewhere
+        scores = map_sequences(score, path, windows, workers) if elsewhere else map(partial(score, mapped), windows)
+        for found in scores:
+            runs.execution_mode = found.execution_mode
+            yield found
 
     return Network(
         row="integer",
@@ -126,6 +141,7 @@ def _integer(path: Path, backend: str) -> Network:
         mode=lambda: runs.execution_mode,
         hyperparameters=program.hyperparameters,
         tokenizer=parse_tokenizer(program.tokenizer, str(path)) if program.tokenizer else None,
+        window_scores=window_scores,
     )
 
 

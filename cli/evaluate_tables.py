@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bispik.backends.counts import SYNOPS
 from bispik.backends.multiple_choice import Score
 from bispik.cli.evaluate_flow import Evaluated, TaskEvaluation, TextEvaluation
 
@@ -51,6 +52,10 @@ def tables(evaluated: Evaluated) -> Iterator[Table | str]:
     if text := evaluated.text:
         yield f"{text.path}: {text.tokens:,} tokens predicted, {text.num_bytes:,} bytes"
         yield _text_table(text, reference)
+        if text.counts:
+            events = text.counts["events"]
+            synops = sum(events[event] for event in SYNOPS.values())
+            yield f"integer: {text.counts['tokens']:,} tokens run, {events['spike']:,} spikes, {synops:,} synops"
     for task in evaluated.tasks:
         yield f"{task.path}: {task.examples:,} examples, chance {task.chance:.1%}"
         yield _task_table(task)

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bispik.backends.host import Sampler
-from bispik.backends.trace import TRACE, RunTrace, load_trace
+from bispik.backends.trace import TRACE, CountedTrace, count_trace
 from bispik.cli.account import account_of, summary, write_html
 from bispik.cli.common import Parser, console, print_json, run
 from bispik.cli.execute import run_program
@@ -39,27 +38,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
-    trace = load_trace(options.source) if file_format(options.source) == TRACE.name else _sample_run(options.source)
-    report = account_of(trace, profile)
+    is_trace = file_format(options.source) == TRACE.name
+    counted = count_trace(options.source) if is_trace else _sample_run(options.source)
+    report = account_of(counted.mapped, counted.run, profile)
     if options.out:
         write_html(report, options.out)
     if options.json:
         print_json({**summary(report), **report_json(report)})
         return 0
     terminal = console()
-    terminal.print(resource_table(trace.mapped))
+    terminal.print(resource_table(counted.mapped))
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
-    terminal.print(f"ran on {trace.execution_mode}")
+    terminal.print(f"ran on {counted.run.execution_mode}")
     if options.out:
         terminal.print(f"wrote {options.out}")
     return 0
 
 
-def _sample_run(path: Path) -> RunTrace:
+def _sample_run(path: Path) -> CountedTrace:
     """Run a program's own sample of held-out text on ``sim``."""
     mapped = load_program(path)
     verification = mapped.program.verification
     if verification is None or not verification.sample:
         raise BispikError(f"{path}: holds no sample text; run it with bispik-run --trace FILE and report on that")
-    return run_program(mapped, "sim", verification.sample, 0, Sampler())
+    return CountedTrace(mapped=mapped, run=run_program(mapped, "sim", verification.sample))

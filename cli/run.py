@@ -1,34 +1,43 @@
-"""``bispik-run``: run a compiled program on a prompt."""
+"""``bispik-run``: run a compiled program on prompts."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from bispik.backends.counts import count_events
-from bispik.backends.host import Sampler
-from bispik.backends.registry import BACKENDS
-from bispik.backends.trace import save_trace
-from bispik.cli.common import Parser, console, print_json, run
-from bispik.cli.execute import run_program
-from bispik.cli.text import encode, read_ids
+from bispik.backends.many import Workers, merged_counts
+from bispik.backends.registry import BACKENDS, RunOptions
+from bispik.backends.run import Sampling, SequenceRun
+from bispik.cli.common import Parser, add_workers, console, print_json, run
+from bispik.cli.execute import check_new_tokens, text_of
+from bispik.cli.run_flow import RunRequest, requests, run_all
 from bispik.compiler.artifact import load_program
+from bispik.compiler.mapping import MappedProgram
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
-    result = Parser(prog="bispik-run", description="Run a compiled program on a prompt and continue its text.")
+    result = Parser(prog="bispik-run", description="Run a compiled program on prompts and continue their text.")
     result.add_argument("program", type=Path, metavar="PROGRAM", help="a program.bspk")
     prompt = result.add_mutually_exclusive_group(required=True)
-    prompt.add_argument("--prompt", help="text to begin with")
+    prompt.add_argument("--prompt", action="append", metavar="TEXT", help="text to begin with; may be repeated")
+    prompt.add_argument(
+        "--prompts", type=Path, metavar="FILE", help='JSON lines: each a text, or an object {"prompt": text}'
+    )
     prompt.add_argument("--tokens", type=Path, metavar="FILE", help="token ids to begin with")
     result.add_argument("--backend", choices=tuple(BACKENDS), default="sim", help="default: sim")
     result.add_argument("--max-new-tokens", type=int, default=32, metavar="N", help="default: 32")
     result.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
     result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
-    result.add_argument("--seed", type=int, default=0, help="of sampling (default: 0)")
+    result.add_argument("--seed", type=int, default=0, help="of sampling, for each prompt a stream (default: 0)")
+    result.add_argument("--threads", type=int, metavar="N", help="CPU threads of a sequence, where a backend has them")
+    add_workers(result, "prompts")
     result.add_argument("--trace", type=Path, metavar="FILE", help="write everything that happened, for bispik-report")
+    result.add_argument(
+        "--probe", action="append", default=[], metavar="POPULATION", help="trace its membranes, too; may be repeated"
+    )
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return result
 
@@ -40,45 +49,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    mapped = load_program(options.program)
-    ids = (
-        encode(mapped.program.tokenizer, options.prompt, "the prompt")
-        if options.tokens is None
-        else read_ids(options.tokens)
+    asked = RunRequest(
+        program=options.program,
+        prompts=tuple(options.prompt or ()),
+        prompts_file=options.prompts,
+        tokens_file=options.tokens,
+        max_new_tokens=options.max_new_tokens,
+        sampling=Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed),
+        backend=options.backend,
+        options=RunOptions(threads=options.threads),
+        workers=Workers(jobs=options.jobs, dask=options.dask),
+        trace=options.trace,
+        probes=tuple(options.probe),
     )
+    check_new_tokens(asked.max_new_tokens)
+    mapped = load_program(asked.program)
 
-    def show(piece: str) -> None:
-        if not options.json:
+    def write(piece: str) -> None:
+        if piece and not options.json:
             print(piece, end="", flush=True)
 
-    trace = run_program(
-        mapped,
-        options.backend,
-        ids.tolist(),
-        options.max_new_tokens,
-        Sampler(options.temperature, options.top_k, options.seed),
-        show,
-    )
-    show("\n")
-    counts = count_events(mapped, trace.activity)
-    if options.trace:
-        save_trace(trace, options.trace)
+    runs = tuple(run_all(asked, mapped, requests(asked, mapped), write))
+    counts = merged_counts(entry.counts for entry in runs)
     if options.json:
-        print_json(
-            {
-                "backend": trace.backend,
-                "execution_mode": trace.execution_mode,
-                "text": trace.text,
-                "tokens": trace.activity.token_ids.tolist(),
-                "spikes": counts.total("spike"),
-                "counts": counts.to_dict(),
-                "seconds": trace.seconds,
-            }
-        )
+        values = [_values(mapped, entry) for entry in runs]
+        several = {"runs": values, "spikes": counts.total("spike"), "counts": counts.to_dict()}
+        print_json(values[0] if len(values) == 1 else several)
     else:
+        seconds = sum(entry.seconds for entry in runs)
         console().print(
-            f"{trace.execution_mode}; {counts.tokens} tokens, {counts.total('spike'):,} spikes, "
-            f"{counts.synops:,} synops, {trace.seconds:.1f} s",
+            f"{runs[0].execution_mode}; {counts.tokens} tokens, {counts.total('spike'):,} spikes, "
+            f"{counts.synops:,} synops, {seconds:.1f} s",
             style="dim",
         )
     return 0
+
+
+def _values(mapped: MappedProgram, entry: SequenceRun) -> dict[str, Any]:
+    return {
+        "backend": entry.backend,
+        "execution_mode": entry.execution_mode,
+        "text": text_of(mapped, entry),
+        "tokens": entry.token_ids.tolist(),
+        "spikes": entry.counts.total("spike"),
+        "counts": entry.counts.to_dict(),
+        "seconds": entry.seconds,
+    }

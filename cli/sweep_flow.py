@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bispik.backends.host import Sampler
 from bispik.cli.account import account_of
 from bispik.cli.compile_flow import CompileRequest, Stages, compile_network
 from bispik.cli.execute import run_program
@@ -106,7 +105,7 @@ def _compiled(sweep: Sweep, variant: Variant, bits: int, target: Target, profile
     verification = mapped.program.verification
     if verification is None:
         raise BispikError(f"{variant.name}: the program was not verified")
-    energy = account_of(run_program(mapped, "sim", verification.sample, 0, Sampler()), profile).energy
+    energy = account_of(mapped, run_program(mapped, "sim", verification.sample), profile).energy
     log = read_log(run.log)
     stored = last_line(log, "stored student", "bits_per_byte", run.log)
     return Outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,38 @@ def check_prompt(ids: npt.NDArray[np.int64], window: int) -> None:
 
 def decode(tokenizer: str, ids: list[int]) -> str:
     """Return the text of token ids; without a tokeniser the ids themselves."""
-    if not tokenizer:
-        return " ".join(map(str, ids))
-    text: str = parse_tokenizer(tokenizer, "tokeniser").decode(ids)
-    return text
+    return TextStream(tokenizer).text(ids)
+
+
+class TextStream:
+    """The text of a growing list of tokens, in pieces that can be printed one behind the other."""
+
+    def __init__(self, tokenizer: str) -> None:
+        self._tokenizer = parse_tokenizer(tokenizer, "tokeniser") if tokenizer else None
+        self._shown = ""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of all; without a tokeniser the ids themselves."""
+        if self._tokenizer is None:
+            return " ".join(map(str, ids))
+        text: str = self._tokenizer.decode(list(ids))
+        return text
+
+    def advance(self, ids: Sequence[int]) -> str:
+        """Return what is new in the text of all tokens so far.
+
+        Bytes at its end that are no whole character yet, which a decoder shows as U+FFFD, wait for the next token.
+        """
+        return self._new(self.text(ids).rstrip("\ufffd"))
+
+    def finish(self, ids: Sequence[int]) -> str:
+        """Return what is left to show when no token follows, incomplete characters included."""
+        return self._new(self.text(ids))
+
+    def _new(self, text: str) -> str:
+        new = text[len(self._shown) :]
+        self._shown += new
+        return new
 
 
 def read_ids(path: Path) -> npt.NDArray[np.int64]:

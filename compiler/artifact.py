@@ -1,25 +1,20 @@
 """Files of ours: plain arrays and values, checksummed and versioned; nothing in them can run code.
 
-The container is safetensors: a JSON header and raw arrays. One entry of its metadata holds the format, the manifest
-(everything but the arrays) and a SHA-256 over the manifest and all arrays. It is one because safetensors writes several
-in any order, and the same program shall give the same bytes. ``program.bspk`` is a mapped program in such a file.
+``program.bspk`` is a mapped program in one `bispik.compiler.container`. Its texts are the format, the version, the
+manifest (everything but the arrays) and the checksum. Matrices of int8, which are weights, are stored transposed,
+(inputs, neurons): whoever runs a program reads the synapses of one input at a time. In memory they are as ever.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from typing import Any, BinaryIO, TypeVar
 
 from bispik.compiler.consistency import check_consistency, check_slices
+from bispik.compiler.container import ContainerError, map_arrays, read_header, write_container
 from bispik.compiler.manifest import Arrays, decode, encode
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import SEMANTICS_VERSION
@@ -39,8 +34,16 @@ class Format:
     """In words, for messages."""
 
 
-HEADER = "bispik"
-"""The entry of the container's metadata."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What `read_part` found, of a file that may hold several parts one behind the other."""
+
+    content: Any
+    stop: int
+    """Where it ends in its file, bytes."""
+    digest: str
+    """SHA-256, hexadecimal."""
+
 
 PROGRAM = Format(name="bispik-program", version="3", what="compiled program")
 
@@ -79,69 +82,88 @@ def check_mapped(mapped: MappedProgram, where: str) -> None:
 
 def save(content: Any, form: Format, path: Path) -> None:
     """Write a frozen dataclass; the same content gives the same bytes."""
-    arrays: Arrays = {}
-    manifest = json.dumps(encode(content, arrays, ""), sort_keys=True, separators=(",", ":"))
-    header = {"format": form.name, "version": form.version, "sha256": _digest(manifest, arrays), "manifest": manifest}
-    with written_whole(path) as temporary:
-        save_file(arrays, temporary, {HEADER: json.dumps(header, sort_keys=True)})
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        write_part(file, content, form)
 
 
 def load(kind: type[Content], form: Format, path: Path) -> Content:
-    """Read what ``save`` wrote. The arrays are read-only.
+    """Read what ``save`` wrote. The arrays are read-only, and mapped: they take memory once they are used.
 
     Raises:
         BispikError: if the file is missing, not of this format and version, altered, or does not hold a ``kind``.
     """
     require_file(path)
+    with opened(path, form) as file:
+        part = read_part(file, kind, form, path)
+        content: Content = part.content
+        trailing = file.seek(0, 2) - part.stop
+    if trailing:
+        raise BispikError(f"{path}: not a {form.what}: {trailing:,} bytes follow behind its end")
+    return content
+
+
+def opened(path: Path, form: Format) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        BispikError: if it is missing or cannot be read.
+    """
+    require_file(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = _header(file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise BispikError(f"{path}: not a {form.what}: {error}") from error
-    _check_header(header, arrays, form, path)
-    for array in arrays.values():
-        array.flags.writeable = False
+        return path.open("rb")
+    except OSError as error:
+        raise BispikError(f"{path}: cannot read the {form.what}: {error.strerror or error}") from error
+
+
+def write_part(file: BinaryIO, content: Any, form: Format) -> str:
+    """Append a frozen dataclass to a file as one container; returns its checksum."""
+    arrays: Arrays = {}
+    manifest = json.dumps(encode(content, arrays, ""), sort_keys=True, separators=(",", ":"))
+    return write_container(file, {"format": form.name, "version": form.version, "manifest": manifest}, arrays)
+
+
+def read_part(file: BinaryIO, kind: Any, form: Format, path: Path, start: int = 0) -> Part:
+    """Read what ``write_part`` wrote at a place of a file.
+
+    Raises:
+        BispikError: if it is not of this format and version, altered, or does not hold a ``kind``.
+    """
     try:
-        content: Content = decode(kind, json.loads(header["manifest"]), arrays, str(path))
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        header = read_header(file, start)
+        _check_format(header.texts, form, path)
+        contents = map_arrays(file, header)
+        content = decode(kind, json.loads(header.texts.get("manifest", "")), contents.arrays, str(path))
+    except ContainerError as error:
+        raise BispikError(f"{path}: not a {form.what}: {error}; make it again") from error
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         # A checksum can be right and the content still not ours.
         raise BispikError(f"{path}: not a {form.what}: {type(error).__name__}: {error}") from error
-    return content
+    return Part(content=content, stop=contents.stop, digest=header.texts["sha256"])
 
 
 def file_format(path: Path) -> str:
     """Return the name of the format that a file says it has; empty if it is none of ours."""
+    return _texts(path).get("format", "")
+
+
+def file_digest(path: Path) -> str:
+    """Return the checksum that a file of ours says it has, unchecked; empty if it is none of ours."""
+    return _texts(path).get("sha256", "")
+
+
+def _texts(path: Path) -> dict[str, str]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            return _header(file.metadata()).get("format", "")
-    except (SafetensorError, OSError, ValueError, RecursionError):
-        return ""
+        with path.open("rb") as file:
+            return dict(read_header(file).texts)
+    except (OSError, ValueError):
+        return {}
 
 
-def _header(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return our entry of a container's metadata; empty if it has none."""
-    header = json.loads((metadata or {}).get(HEADER, "{}"))
-    plain = isinstance(header, dict) and all(isinstance(value, str) for value in header.values())
-    return header if plain else {}
-
-
-def _check_header(header: Mapping[str, str], arrays: Arrays, form: Format, path: Path) -> None:
-    if header.get("format") != form.name:
+def _check_format(texts: Mapping[str, str], form: Format, path: Path) -> None:
+    if texts.get("format") != form.name:
         raise BispikError(f"{path}: not a {form.what}: it does not say that it is a '{form.name}'")
-    if header.get("version") != form.version:
+    if texts.get("version") != form.version:
         raise BispikError(
-            f"{path}: version {header.get('version')} of a {form.what}; this bispik reads version {form.version}: "
+            f"{path}: version {texts.get('version')} of a {form.what}; this bispik reads version {form.version}: "
             "make it again"
         )
-    if header.get("sha256") != _digest(header.get("manifest", ""), arrays):
-        raise BispikError(f"{path}: checksum does not match: the file was altered or damaged; make it again")
-
-
-def _digest(manifest: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    digest = hashlib.sha256(manifest.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,10 @@ def encode(value: Any, arrays: Arrays, where: str) -> Any:
         }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, np.ndarray):
-        arrays[where] = np.ascontiguousarray(value)
+        if value.ndim == 2 and value.dtype == np.int8:  # weights: stored with the inputs first, see `artifact`
+            arrays[where] = value.T
+            return {"array": where, "transposed": True}
+        arrays[where] = value
         return {"array": where}
     if isinstance(value, Mapping):
         return {"map": {str(key): encode(item, arrays, f"{where}/{key}") for key, item in value.items()}}
@@ -41,65 +46,140 @@ def decode(hint: Any, value: Any, arrays: Mapping[str, npt.NDArray[Any]], where:
     """Return what ``encode`` was given, an instance of ``hint``.
 
     Raises:
-        BispikError: if the value does not fit the annotation.
+        BispikError: if the value does not fit the annotation; the place is named behind ``where``.
     """
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _dataclass(hint, value, arrays, where)
+    try:
+        return _decoder(hint)(value, arrays)
+    except _UnfitError as error:
+        raise BispikError(f"{'/'.join([where, *reversed(error.path)])}: {error}") from error
+
+
+class _UnfitError(Exception):
+    """A value that does not fit; its place is filled in from the inside to the outside on the way up."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+
+    def inside(self, place: object) -> _UnfitError:
+        self.path.append(str(place))
+        return self
+
+
+_Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+_Decoder: TypeAlias = Callable[[Any, _Arrays], Any]
+
+
+@cache
+def _decoder(hint: Hashable) -> _Decoder:
+    """Return what decodes one annotation: looked at once, for a large program has a million values."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _dataclass(hint)
     if origin in (Union, types.UnionType):
-        return _union(arguments, value, arrays, where)
+        return _union(arguments)
     if origin is Literal:
-        return _expect(value in arguments, value, where, f"one of {arguments}")
+        return _plain(lambda value: value in arguments, f"one of {arguments}")
     if origin is tuple:
-        items = _expect(isinstance(value, list), value, where, "a list")
-        return tuple(decode(arguments[0], item, arrays, f"{where}/{index}") for index, item in enumerate(items))
+        return _tuple(_decoder(arguments[0]))
     if origin is np.ndarray:
-        return _array(arguments[1], value, arrays, where)
+        return _array(np.dtype(get_args(arguments[1])[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        items = _expect(isinstance(value, dict) and isinstance(value.get("map"), dict), value, where, "a mapping")
-        return {key: decode(arguments[1], item, arrays, f"{where}/{key}") for key, item in items["map"].items()}
-    if hint is type(None):
-        return _expect(value is None, value, where, "null")
+        return _mapping(_decoder(arguments[1]))
+    kind = cast(type[Any], hint)
+    if kind is type(None):
+        return _plain(lambda value: value is None, "null")
     if hint is float:
-        return float(_expect(isinstance(value, (int, float)) and not isinstance(value, bool), value, where, "a number"))
-    fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    return _expect(fits, value, where, hint.__name__)
+        number = _plain(lambda value: type(value) in (int, float), "a number")
+        return lambda value, arrays: float(number(value, arrays))
+    return _plain(lambda value: type(value) is kind, kind.__name__)
 
 
-def _expect(fits: bool, value: Any, where: str, wanted: str) -> Any:
+def _expect(fits: bool, value: Any, wanted: str) -> Any:
     if not fits:
-        raise BispikError(f"{where}: {str(value)[:60]!r} where {wanted} is expected")
+        raise _UnfitError(f"{str(value)[:60]!r} where {wanted} is expected")
     return value
 
 
-def _dataclass(kind: type[Any], value: Any, arrays: Mapping[str, npt.NDArray[Any]], where: str) -> Any:
-    fits = isinstance(value, dict) and value.get("type") == kind.__name__
-    stored = dict(_expect(fits, value, where, kind.__name__))
-    del stored["type"]
+def _plain(fits: Callable[[Any], bool], wanted: str) -> _Decoder:
+    return lambda value, _: value if fits(value) else _expect(False, value, wanted)
+
+
+def _dataclass(kind: type[Any]) -> _Decoder:
     hints = get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    _expect(set(stored) == names, sorted(set(stored) ^ names), where, f"the fields of {kind.__name__}")
-    return kind(**{name: decode(hints[name], item, arrays, f"{where}/{name}") for name, item in stored.items()})
+    fields = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+    names = {"type", *fields}
+
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        if not isinstance(value, dict) or value.get("type") != kind.__name__:
+            _expect(False, value, kind.__name__)
+        if value.keys() != names:
+            _expect(False, sorted(value.keys() ^ names), f"the fields of {kind.__name__}")
+        values: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, decoder in fields.items():
+                values[name] = decoder(value[name], arrays)
+        except _UnfitError as error:
+            raise error.inside(name) from None
+        return kind(**values)
+
+    return decoded
 
 
-def _union(choices: tuple[Any, ...], value: Any, arrays: Mapping[str, npt.NDArray[Any]], where: str) -> Any:
-    if isinstance(value, dict) and "type" in value:
-        named = [choice for choice in choices if getattr(choice, "__name__", "") == value["type"]]
-        _expect(bool(named), value["type"], where, "a known type")
-        return decode(named[0], value, arrays, where)
-    for choice in choices:
-        if (choice is type(None)) == (value is None):
-            try:
-                return decode(choice, value, arrays, where)
-            except BispikError:
-                continue
-    return _expect(False, value, where, f"one of {choices}")
+def _union(choices: tuple[type[Any], ...]) -> _Decoder:
+    named = {choice.__name__: _dataclass(choice) for choice in choices if dataclasses.is_dataclass(choice)}
+    others = [_decoder(cast(Hashable, choice)) for choice in choices if not dataclasses.is_dataclass(choice)]
+
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        if isinstance(value, dict) and "type" in value:
+            return named[_expect(value["type"] in named, value["type"], "a known type")](value, arrays)
+        for decoder in others:
+            with suppress(_UnfitError):
+                return decoder(value, arrays)
+        return _expect(False, value, f"one of {choices}")
+
+    return decoded
 
 
-def _array(dtype_hint: Any, value: Any, arrays: Mapping[str, npt.NDArray[Any]], where: str) -> npt.NDArray[Any]:
-    fits = isinstance(value, dict) and value.get("array") in arrays
-    array = arrays[_expect(fits, value, where, "an array of the file")["array"]]
-    (scalar,) = get_args(dtype_hint)
-    if array.dtype != np.dtype(scalar):
-        raise BispikError(f"{where}: array of {array.dtype}, expected {np.dtype(scalar)}")
-    return array
+def _tuple(item: _Decoder) -> _Decoder:
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        values: list[Any] = []
+        try:
+            for entry in _expect(isinstance(value, list), value, "a list"):
+                values.append(item(entry, arrays))  # noqa: PERF401 - the error needs the place
+        except _UnfitError as error:
+            raise error.inside(len(values)) from None
+        return tuple(values)
+
+    return decoded
+
+
+def _mapping(item: _Decoder) -> _Decoder:
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        fits = isinstance(value, dict) and isinstance(value.get("map"), dict)
+        values: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, entry in _expect(fits, value, "a mapping")["map"].items():
+                values[key] = item(entry, arrays)
+        except _UnfitError as error:
+            raise error.inside(key) from None
+        return values
+
+    return decoded
+
+
+def _array(dtype: np.dtype[Any]) -> _Decoder:
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        fits = isinstance(value, dict) and isinstance(value.get("array"), str) and value["array"] in arrays
+        array = arrays[_expect(fits, value, "an array of the file")["array"]]
+        if array.dtype != dtype:
+            raise _UnfitError(f"array of {array.dtype}, expected {dtype}")
+        if not value.get("transposed", False):
+            return array
+        if array.ndim != 2 or array.dtype != np.int8:
+            raise _UnfitError(f"array of {array.dtype} and {array.ndim} dimensions where weights are expected")
+        return array.T
+
+    return decoded

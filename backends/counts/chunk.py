@@ -159,10 +159,11 @@ class CountedChunk:
         counted: IntArray = self._counts[row]
         return counted
 
-
-def joined_chunks(demands: Demands, chunks: Sequence[CountedChunk]) -> CountedChunk:
-    """Return consecutive chunks as one."""
-    saturations = {name: sum(c.saturations[name] for c in chunks) for name in chunks[0].saturations}
-    counts = np.concatenate([chunk._counts for chunk in chunks], axis=1).swapaxes(0, 1)
-    positions = np.concatenate([chunk.positions for chunk in chunks])
-    return CountedChunk(demands, positions, counts.astype(np.int32), saturations)
+    @classmethod
+    def joined(cls, chunks: Sequence[CountedChunk]) -> CountedChunk:
+        """Return consecutive chunks as one."""
+        first = chunks[0]
+        saturations = {name: sum(chunk.saturations[name] for chunk in chunks) for name in first.saturations}
+        counts = np.concatenate([chunk._counts for chunk in chunks], axis=1).swapaxes(0, 1)
+        positions = np.concatenate([chunk.positions for chunk in chunks])
+        return cls(first.demands, positions, counts.astype(np.int32), saturations)

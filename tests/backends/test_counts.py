@@ -17,6 +17,7 @@ from bispik.backends.activity import Activity
 from bispik.backends.counted import open_counted
 from bispik.backends.counts import EVENTS, GRADED, SYNOPS, EventCounter, EventCounts, Format, count_events
 from bispik.backends.reference import ReferenceSession
+from bispik.backends.registry import RunOptions
 from bispik.compiler.mapping import MappedProgram, Slice
 from bispik.compiler.program import (
     IntegerAttention,
@@ -126,7 +127,7 @@ def test_the_simulator_counts_the_same_while_it_runs(form: Form, seed: int, memo
     mapped = scattered(program, seed, target_of(form, memory))
     tokens = random_tokens(program, seed)
     recorded = count_events(mapped, run(program, seed))
-    with closing(open_counted("sim", mapped, threads=1 + seed % 2)) as session:
+    with closing(open_counted("sim", mapped, RunOptions(threads=1 + seed % 2))) as session:
         for part in (tokens[:split], tokens[split:]):
             if len(part):
                 session.read(part)

@@ -153,6 +153,22 @@ def test_multiple_choice_is_the_likeliest_continuation(model_folder: Path, task:
     assert found["results"]["float"]["accuracy_per_byte"]["value"] == np.mean(right_per_byte)
 
 
+@pytest.mark.timeout(120)
+def test_two_processes_share_the_windows_of_a_text(compiled: Path, model_folder: Path, capsys: Capture) -> None:
+    arguments = [compiled / "program.bspk", "--text", model_folder / "heldout.txt"]
+    one = evaluated(capsys, *arguments, "--counts")
+    assert evaluated(capsys, *arguments, "--counts", "--jobs", 2) == one
+    assert one["text"]["counts"]["tokens"] == one["text"]["tokens"]
+    uncounted = evaluated(capsys, *arguments)
+    assert uncounted["text"].pop("counts") is None
+    del one["text"]["counts"]
+    assert uncounted == one
+    assert main([*map(str, arguments), "--counts"]) == 0
+    assert "tokens run" in capsys.readouterr().err
+    assert main([str(compiled / "program.bspk"), "--tasks", "t.jsonl", "--jobs", "2"]) == 2
+    assert "--jobs and --dask share the windows of a text" in capsys.readouterr().err
+
+
 def test_tokens_limits_the_text(model_folder: Path, capsys: Capture) -> None:
     arguments = ["--checkpoint", model_folder / "ckpt.pt", "--text", model_folder / "heldout.txt"]
     text = evaluated(capsys, *arguments, "--tokens", 20)["text"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bispik.backends.trace import load_trace
+from bispik.backends.activity import Activity
+from bispik.backends.sim import SimSession
+from bispik.backends.trace import opened_trace
 from bispik.cli.report import main as report_main
 from bispik.cli.run import main as run_main
+from bispik.cli.text import TextStream, encode
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,7 +38,9 @@ def test_backends_agree_on_ternary_spikes(compiled_ternary: Path, tmp_path: Path
     operations = [entry["operation"] for entry in json.loads(capsys.readouterr().out)["audit"]]
     assert operations[0] == "Signed spikes through synapses"
     assert "numbers other than a binary spike cross synapses" in (tmp_path / "r.html").read_text()
-    spikes = {int(value) for output in load_trace(trace).activity.outputs.values() for value in np.unique(output)}
+    with opened_trace(trace) as read:
+        outputs = [output for chunk in read.chunks() for output in chunk.outputs.values()]
+    spikes = {int(value) for output in outputs for value in np.unique(output)}
     assert {-1, 0, 1} <= spikes
 
 
@@ -59,6 +65,86 @@ def test_sampling_is_reproducible_and_depends_on_the_seed(compiled: Path, capsys
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
     assert texts[0].startswith("And it came to")
+
+
+def ran(capsys: Capture, program: Path, *arguments: object) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run_main([str(program), *map(str, arguments), "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_sampling_gives_the_same_tokens_on_every_backend(compiled: Path, capsys: Capture) -> None:
+    sampling = ["--temperature", 2, "--top-k", 40, "--seed", 3, "--max-new-tokens", 4]
+    prompts = ["--prompt", "And it", "--prompt", "And it"]
+    program = compiled / "program.bspk"
+    results = [ran(capsys, program, *prompts, *sampling, "--backend", name) for name in ("reference", "sim", "lava")]
+    tokens = [[run["tokens"] for run in result["runs"]] for result in results]
+    assert tokens[0] == tokens[1] == tokens[2]
+    assert tokens[0][0] != tokens[0][1]  # a stream of its own for each
+    assert results[0]["counts"] == results[1]["counts"] == results[2]["counts"]
+    assert tokens[0][0] == ran(capsys, program, "--prompt", "And it", *sampling)["tokens"]
+
+
+@pytest.mark.timeout(120)
+def test_several_processes_show_the_texts_of_one(compiled: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('"And it came"\n\n{"prompt": "Friends, Romans"}\n"The rain"\n')
+    arguments = ["--prompts", file, "--max-new-tokens", 4, "--temperature", 1]
+    program = compiled / "program.bspk"
+    one, two = (ran(capsys, program, *arguments, "--jobs", jobs) for jobs in (1, 2))
+    for result in (one, two):
+        for run in result["runs"]:
+            del run["seconds"]
+    assert one == two
+    assert one["spikes"] == sum(run["spikes"] for run in one["runs"])
+    assert one["counts"]["tokens"] == sum(len(run["tokens"]) for run in one["runs"])
+    texts = []
+    for jobs in ("1", "2"):
+        assert run_main([str(program), *map(str, arguments), "--jobs", jobs]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == "".join(run["text"] + "\n" for run in one["runs"])
+
+
+def test_text_comes_token_by_token_and_never_in_half_characters(model_folder: Path) -> None:
+    tokenizer = (model_folder / "tokenizer.json").read_text()
+    text = "naïve 日本語 😀!"
+    ids = encode(tokenizer, text, "a text").tolist()
+    stream = TextStream(tokenizer)
+    pieces = [stream.advance(ids[: n + 1]) for n in range(len(ids))]
+    assert "".join([*pieces, stream.finish(ids)]) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert sum(bool(piece) for piece in pieces) == len(text)  # the tokeniser knows bytes only, so far from English
+
+    cut = TextStream(tokenizer)  # the last character stays incomplete
+    shown = "".join(cut.advance(ids[: n + 1]) for n in range(len(ids) - 2))
+    assert shown == text[:-2]
+    assert shown + cut.finish(ids[:-2]) == TextStream(tokenizer).text(ids[:-2])
+
+
+def test_text_is_written_as_it_is_made(compiled: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[str] = []
+    feed = SimSession.feed
+
+    def watched(self: SimSession, ids: Any) -> Activity:
+        fed.append(capsys.readouterr().out)
+        return feed(self, ids)
+
+    monkeypatch.setattr(SimSession, "feed", watched)
+    assert run_main([str(compiled / "program.bspk"), *PROMPT, "--max-new-tokens", "3"]) == 0
+    assert len(fed) == 4
+    assert fed[0] == ""
+    assert fed[1] == "And it came to"
+    assert "".join(fed[2:])
+
+
+def test_probed_membranes_are_in_the_trace(compiled: Path, tmp_path: Path, capsys: Capture) -> None:
+    trace = tmp_path / "run.trace"
+    ran(capsys, compiled / "program.bspk", *PROMPT, "--max-new-tokens", 1, "--trace", trace, "--probe", "embed")
+    with opened_trace(trace) as read:
+        (chunk,) = read.chunks()
+        assert chunk.membranes.keys() == {"embed"}
+        assert chunk.membranes["embed"].shape == chunk.outputs["embed"].shape
 
 
 def test_a_trace_reports_the_same_energy_as_the_run_that_wrote_it(
@@ -94,6 +180,15 @@ def test_a_program_alone_can_be_accounted_for_under_any_profile(compiled: Path, 
         (["--prompt", "a", "--backend", "loihi2"], "lava-loihi"),
         (["--prompt", "a", "--max-new-tokens", "-1"], "--max-new-tokens -1"),
         (["--tokens", "/nowhere/ids.txt"], "cannot read the token ids"),
+        (["--prompts", "/nowhere/prompts.jsonl"], "cannot read the prompts"),
+        (["--prompt", "a", "--prompt", ""], "prompt 2 is empty"),
+        (["--prompt", "a", "--prompt", "b", "--trace", "/tmp/never.trace"], "--trace records one sequence"),
+        (["--prompt", "a", "--jobs", "0"], "--jobs 0: give at least 1"),
+        (["--prompt", "a", "--jobs", "2", "--trace", "/tmp/never.trace"], "leave out --jobs and --dask"),
+        (["--prompt", "a", "--threads", "0"], "--threads 0: give at least 1"),
+        (["--prompt", "a", "--backend", "reference", "--threads", "2"], "reference has no threads"),
+        (["--prompt", "a", "--probe", "embed"], "give --trace FILE"),
+        (["--prompt", "a", "--temperature", "-1"], "temperature -1.0"),
     ],
 )
 def test_bad_input_gets_one_line(compiled: Path, capsys: Capture, arguments: list[str], message: str) -> None:
@@ -102,6 +197,14 @@ def test_bad_input_gets_one_line(compiled: Path, capsys: Capture, arguments: lis
     assert message in printed.err
     assert len(printed.err.strip().splitlines()) == 1
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("line", ["{", "3", '{"text": "a"}', "[]", ""])
+def test_a_prompt_that_is_none_is_named_by_its_line(compiled: Path, tmp_path: Path, capsys: Capture, line: str) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(f'"a"\n{line}' if line else "\n")
+    assert run_main([str(compiled / "program.bspk"), "--prompts", str(file)]) == 2
+    assert ("p.jsonl, line 2: " if line else "p.jsonl: holds no prompt") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("main", [run_main, report_main])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bispik.backends.sim import SimSession
 from bispik.compiler.artifact import PROGRAM, load_program, save, save_program
@@ -47,6 +50,46 @@ def test_loaded_arrays_cannot_be_written(mapped: MappedProgram, tmp_path: Path) 
     loaded = load_program(tmp_path / "a.bspk")
     with pytest.raises(ValueError, match="read-only"):
         loaded.program.readout.weight[0, 0] = 1
+
+
+def test_weights_lie_in_the_file_with_the_inputs_first(mapped: MappedProgram, tmp_path: Path) -> None:
+    save_program(mapped, tmp_path / "a.bspk")
+    loaded = load_program(tmp_path / "a.bspk")
+    weights = [loaded.program.readout.weight, mapped.program.readout.weight]
+    for program in (loaded.program, mapped.program):
+        node = program.node("block_00/ffn/fc1")
+        assert isinstance(node, IntegerPopulation)
+        assert node.inputs[0].weight is not None
+        weights.append(node.inputs[0].weight)
+    for ours, theirs in ((weights[0], weights[1]), (weights[2], weights[3])):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.T.flags.c_contiguous
+        assert not ours.flags.owndata
+        assert ours.ctypes.data % 64 == 0
+
+
+def test_opening_copies_no_weight(tmp_path: Path) -> None:
+    program = random_program(1, layers=1, heads=8, head_dim=64, inner=2048, vocabulary=4000, window=4)
+    path = tmp_path / "a.bspk"
+    save_program(map_program(program, load_target("loihi2")), path)
+    assert path.stat().st_size > 8 << 20
+    load_program(path)  # whatever is imported and remembered once
+    tracemalloc.start()
+    try:
+        loaded = load_program(path)
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20  # the buffer for hashing, the manifest, the mapping
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(loaded.program.readout.weight, program.readout.weight)
+
+
+def test_a_file_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
+    header = {"format": "bispik-program", "version": "2", "sha256": "0" * 64, "manifest": "{}"}
+    save_file({"/a": np.zeros(3, np.int8)}, tmp_path / "a.bspk", {"bispik": json.dumps(header)})
+    with pytest.raises(
+        BispikError, match="version 2 of a compiled program; this bispik reads version 3: make it again"
+    ):
+        load_program(tmp_path / "a.bspk")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
@@ -145,7 +188,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bispik.compiler.artifact.save_file", full)
+    monkeypatch.setattr("bispik.compiler.artifact.write_container", full)
     with pytest.raises(BispikError, match="No space left"):
         save_program(mapped, path)
     assert path.read_bytes() == before
