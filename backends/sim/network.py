@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bispik.backends.sim import _kernels
 from bispik.compiler.bounds import OutputRange, output_ranges, score_range
-from bispik.compiler.fixed_point import DECAY_ONE
+from bispik.compiler.fixed_point import DECAY_ONE, MEMBRANE_MAX
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -27,7 +27,7 @@ NARROW = 1 << 30
 """Currents, biases and thresholds that stay below are added in 32 bits, with room for a membrane."""
 
 SMALL = 1 << 32
-"""A membrane times its decay that stays below is computed as one 32-bit product."""
+"""A membrane times its decay that stays below is computed as one 32-bit product, if it cannot saturate either."""
 
 WEIGHT_MAX = 1 << 7
 """Largest magnitude of an int8 weight."""
@@ -126,7 +126,7 @@ class _Builder:
             decay=neurons.decay,
             hard=neurons.reset == "hard",
             ternary=neurons.spikes == "ternary",
-            small=added * gain * keep < SMALL,
+            small=added * gain * keep < SMALL and added * gain <= MEMBRANE_MAX,
             wide=added >= NARROW,
             threshold=threshold,
             subtract=subtract,

@@ -71,22 +71,20 @@ void store_key(const Block& block, const Layout& layout, int node, int token, st
     });
 }
 
-void store_value(const Block& block, const Layout& layout, int node, int token, std::size_t head) {
+void store_value(const Block& block, const Layout& layout, int node, int token, std::size_t head,
+                 const Kernels& kernels) {
     const Place& place = block.places[static_cast<std::size_t>(token)];
     const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
     const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[2].source;
     std::uint64_t* values = place.sequence->stored[static_cast<std::size_t>(cache)].values.data() + head * layout.values();
-    const std::size_t position = static_cast<std::size_t>(place.position), blocks = layout.room / 64;
-    const std::uint64_t bit = 1ull << (position % 64);
+    const std::size_t word = static_cast<std::size_t>(place.position) / 64, blocks = layout.room / 64;
     for (std::size_t s = 0; s < layout.signs; ++s) {
         const std::uint8_t* masks = masks_of(block, source, token, static_cast<int>(s), head * layout.depth);
+        if (!masks) continue;  // binary values beside ternary ones: these bits are never set
         for (std::size_t t = 0; t < layout.steps; ++t) {
-            std::uint64_t* row = values + ((t * layout.signs + s) * blocks + position / 64) * layout.depth;
-            // The bit is written either way: a token that was interrupted may be run again.
-            for (std::size_t d = 0; d < layout.depth; ++d) {
-                const bool spiked = masks && ((masks[d] >> t) & 1);
-                row[d] = spiked ? row[d] | bit : row[d] & ~bit;
-            }
+            // Bits that are not set are written too: a token that was interrupted may be run again.
+            kernels.set_bits(masks, layout.depth, static_cast<int>(t), place.position % 64,
+                             values + ((t * layout.signs + s) * blocks + word) * layout.depth);
         }
     }
 }
@@ -144,12 +142,14 @@ void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool) 
     pool.run(node.heads, [&](int head) {
         for (int token = 0; token < block.tokens(); ++token) {
             store_key(block, layout, index, token, static_cast<std::size_t>(head));
-            store_value(block, layout, index, token, static_cast<std::size_t>(head));
+            store_value(block, layout, index, token, static_cast<std::size_t>(head), kernels);
         }
         // A head's later tokens are stored by now too, but a query looks no further than its own position.
+        std::int64_t found = 0;
         for (int token = 0; token < block.tokens(); ++token) {
-            clipped += ask(block, layout, node, index, token, static_cast<std::size_t>(head), kernels);
+            found += ask(block, layout, node, index, token, static_cast<std::size_t>(head), kernels);
         }
+        clipped += found;
     });
     block.clipped[static_cast<std::size_t>(index)] += clipped;
 }

@@ -6,7 +6,7 @@ namespace bispik {
 
 const Kernels& avx2_kernels() {
     static const Kernels kernels{"avx2", generic::add_rows, nullptr, nullptr, generic::run_neurons, generic::attend,
-                                 generic::count_masks};
+                                 generic::set_bits, generic::count_masks};
     return kernels;
 }
 

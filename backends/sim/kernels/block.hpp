@@ -20,19 +20,28 @@ struct Place {
 struct Plane {
     bool negative;
     int shift;
+    bool binary = false;                  // as `masks`, else as `values`
+    int count = 0;                        // rows, a multiple of kRowsAtOnce
+    int nonzero = 0;                      // rows without the padding
     std::vector<std::int32_t> rows;
-    std::vector<std::uint8_t> values;    // [rows][kMaximalSteps]
-    std::vector<std::uint32_t> operands; // [columns][rows / 4]
-    int count = 0;                       // rows, a multiple of kRowsAtOnce
-    int nonzero = 0;                     // rows without the padding
-    bool binary = false;
+    std::vector<std::uint8_t> masks;      // [rows]
+    std::vector<std::uint8_t> values;     // [rows][kMaximalSteps]
+    std::vector<std::uint32_t> operands;  // [columns][rows / 4]
+};
+
+// The same for all rows, tokens and columns side by side, zeros too: what `multiply` takes.
+struct Spread {
+    int depth = 0;                    // rows, rounded up to a multiple of 4
+    std::vector<std::uint8_t> bytes;  // [planes][tokens * columns][depth]
+    std::vector<char> empty;          // [planes]: all of its bytes are 0
 };
 
 struct Output {
     std::vector<std::uint8_t> plus, minus;  // spikes: [tokens][size]
     std::vector<std::int32_t> graded;       // numbers: [tokens][steps][size]
     std::vector<Plane> planes;              // [tokens][planes], if a matrix reads them
-    bool has_planes = false;
+    Spread spread;                          // if one reads many tokens at once
+    bool has_planes = false, has_spread = false;
 };
 
 // Spikes of attention's score neurons: [tokens][heads][steps][signs][room / 64].
@@ -48,9 +57,12 @@ struct Block {
     int tokens() const { return static_cast<int>(places.size()); }
 };
 
-// Planes of a source for all tokens of the block, made at the first call. `summed` adds the time steps up: one column.
+// A source's outputs as operands of a matrix, one column a time step, made at the first call.
 const std::vector<Plane>& planes_of(Block& block, int source);
+const Spread& spread_of(Block& block, int source);
+// The same of its sums over the time steps: one column a token.
 std::vector<Plane> summed_planes(const Block& block, int source);
+Spread summed_spread(const Block& block, int source);
 OutputForm summed_form(const Network& network, int source);
 std::vector<std::int32_t> sums_over_steps(const Block& block, int source, int token);
 

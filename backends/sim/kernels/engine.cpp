@@ -82,7 +82,7 @@ void Engine::run_block(std::span<const Place> places, std::size_t first, const s
     for (int index = 0; index < static_cast<int>(network_.nodes.size()); ++index) {
         const Node& node = network_.nodes[static_cast<std::size_t>(index)];
         const std::size_t size = static_cast<std::size_t>(node.size);
-        block_.outputs[static_cast<std::size_t>(index)].has_planes = false;
+        block_.outputs[static_cast<std::size_t>(index)].has_planes = block_.outputs[static_cast<std::size_t>(index)].has_spread = false;
         switch (node.kind) {
             case Kind::given:
                 break;

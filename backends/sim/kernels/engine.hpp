@@ -81,7 +81,7 @@ class Engine {
 };
 
 // How many tokens one block holds at most: their operands stay in the second-level cache.
-inline constexpr int kBlockTokens = 32;
+inline constexpr int kBlockTokens = 64;
 
 // --- The nodes, each in its file ---
 

@@ -24,7 +24,7 @@ constexpr int kLanes = 64;  // neurons that are run together; their state stays 
 // --- Synapses ---
 
 constexpr int kSumsAtOnce = 1024;
-constexpr int kBytesAhead = 8192;  // of weights that are fetched before they are needed
+constexpr int kBytesAhead = 16384;  // of weights that are fetched before they are needed
 constexpr int kAdditions = 255;  // of int8 weights that an int16 holds
 
 inline void flush(std::int16_t* short_sums, std::int32_t* sums, int width) {
@@ -34,7 +34,7 @@ inline void flush(std::int16_t* short_sums, std::int32_t* sums, int width) {
 
 inline void prefetch_row(const ActiveRows& active, int index, int first, int width) {
     const std::int8_t* row = active.weights + static_cast<std::size_t>(active.rows[index]) * active.stride + first;
-    for (int j = 0; j < width; j += 64) __builtin_prefetch(row + j, 0, 2);
+    for (int j = 0; j < width; j += 64) __builtin_prefetch(row + j, 0, 3);
 }
 
 inline void add_binary_rows(const ActiveRows& active, int first, int width, std::int32_t* sums, std::size_t stride) {
@@ -46,7 +46,7 @@ inline void add_binary_rows(const ActiveRows& active, int first, int width, std:
         prefetch_row(active, i + ahead, first, width);
         const std::int8_t* row = active.weights + static_cast<std::size_t>(active.rows[i]) * active.stride + first;
         for (int c = 0; c < active.columns; ++c) {
-            if (!active.values[i * kMaximalSteps + c]) continue;
+            if (!((active.masks[i] >> c) & 1)) continue;
             std::int16_t* target = short_sums[c];
             for (int j = 0; j < width; ++j) target[j] = static_cast<std::int16_t>(target[j] + row[j]);
         }
@@ -73,7 +73,7 @@ inline void add_valued_rows(const ActiveRows& active, int first, int width, std:
 inline void add_rows(const ActiveRows& active, int width, std::int32_t* sums, std::size_t stride) {
     for (int first = 0; first < width; first += kSumsAtOnce) {
         const int some = least(kSumsAtOnce, width - first);
-        (active.binary ? add_binary_rows : add_valued_rows)(active, first, some, sums, stride);
+        (active.masks ? add_binary_rows : add_valued_rows)(active, first, some, sums, stride);
     }
 }
 
@@ -256,7 +256,14 @@ inline std::int64_t attend(const HeadQuery& query) {
     return clipped;
 }
 
-// --- Counting ---
+// --- Storing and counting ---
+
+inline void set_bits(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words) {
+    const std::uint64_t others = ~(1ull << position);
+    for (std::size_t i = 0; i < size; ++i) {
+        words[i] = (words[i] & others) | static_cast<std::uint64_t>((masks[i] >> step) & 1) << position;
+    }
+}
 
 inline void count_masks(const std::uint8_t* masks, std::size_t size, std::int64_t* counts) {
     // Each byte of a word is the mask of one channel; eight of them at a time.

@@ -22,10 +22,10 @@ struct ActiveRows {
     std::size_t stride;
     const std::int32_t* rows;       // count entries and kRowsAhead more that may be prefetched
     int count;                      // a multiple of kRowsAtOnce; padding names some row and has operands of 0
-    const std::uint8_t* values;     // [count][kMaximalSteps]: the row's operand in each column
-    const std::uint32_t* operands;  // [columns][count / 4]: the same, four rows in a word
+    const std::uint8_t* masks;      // [count]: bit c is the row's operand in column c; null if some are not 0 or 1
+    const std::uint8_t* values;     // [count][kMaximalSteps]: the row's operands, if there are no masks
+    const std::uint32_t* operands;  // [columns][count / 4]: the operands, four rows in a word
     int columns;                    // 1 to kMaximalSteps
-    bool binary;                    // all operands are 0 or 1
 };
 
 // A weight matrix's columns [first, first + 64), four rows beside each other: [depth / 4][64][4] bytes.
@@ -39,7 +39,7 @@ struct Neurons {
     std::int32_t keep;  // 4096 - decay
     bool hard;
     bool ternary;
-    bool small;  // every membrane's magnitude times keep stays below 2^32
+    bool small;  // no membrane saturates, and its magnitude times keep stays below 2^32
     const std::int32_t* threshold;
     const std::int32_t* subtract;
     const std::int32_t* bias;
@@ -92,6 +92,9 @@ struct Kernels {
 
     // Returns how many membrane updates were clipped.
     std::int64_t (*attend)(const HeadQuery& query);
+
+    // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
+    void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
 
     // counts[t] += channels of which bit t is set, for t < 8.
     void (*count_masks)(const std::uint8_t* masks, std::size_t size, std::int64_t* counts);

@@ -6,7 +6,7 @@ namespace bispik {
 
 const Kernels& neon_kernels() {
     static const Kernels kernels{"neon", generic::add_rows, nullptr, nullptr, generic::run_neurons, generic::attend,
-                                 generic::count_masks};
+                                 generic::set_bits, generic::count_masks};
     return kernels;
 }
 

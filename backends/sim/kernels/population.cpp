@@ -9,20 +9,21 @@ namespace {
 
 // What a thread keeps from task to task.
 struct Workspace {
-    std::vector<std::int32_t> sums, narrow;
+    std::vector<std::int32_t> narrow;
     std::vector<std::int64_t> wide;
-    std::vector<std::int8_t> tile;
 };
 
 thread_local Workspace workspace;
 
-std::vector<MatrixInput> matrices_of(Block& block, const Node& node) {
+std::vector<MatrixInput> matrices_of(Block& block, const Node& node, const Kernels& kernels) {
+    const bool spread = worth_a_spread(kernels, block.tokens(), block.network->steps);
     std::vector<MatrixInput> matrices;
     for (const Synapses& input : node.inputs) {
         if (input.wiring != Wiring::dense) continue;
         const Node& source = block.network->nodes[static_cast<std::size_t>(input.source)];
-        matrices.push_back({input.weights, source.size, node.size, block.network->steps, input.exponent,
-                            &planes_of(block, input.source), plane_count(source.form), {}, {}});
+        matrices.push_back({input.weights, source.size, node.size, block.network->steps, input.exponent, source.form,
+                            spread ? nullptr : &planes_of(block, input.source),
+                            spread ? &spread_of(block, input.source) : nullptr});
     }
     return matrices;
 }
@@ -63,8 +64,7 @@ void sum_currents(const Block& block, const Node& node, const std::vector<Matrix
     const std::size_t rows = static_cast<std::size_t>(block.tokens() * block.network->steps);
     totals.assign(rows * stride, 0);
     for (const MatrixInput& matrix : matrices) {
-        add_matrix(matrix, kernels, block.tokens(), first, width, totals.data(), stride, workspace.sums,
-                   workspace.tile);
+        add_matrix(matrix, kernels, block.tokens(), first, width, totals.data(), stride);
     }
     for (const Synapses& input : node.inputs) {
         if (input.wiring != Wiring::dense) add_one_to_one(block, input, first, width, totals.data(), stride);
@@ -80,9 +80,9 @@ void run_population(Block& block, int index, const Kernels& kernels, Pool& pool,
     const std::size_t size = static_cast<std::size_t>(node.size);
     output.plus.resize(static_cast<std::size_t>(tokens) * size);
     output.minus.resize(node.form.negative ? static_cast<std::size_t>(tokens) * size : 0);
-    std::vector<MatrixInput> matrices = matrices_of(block, node);
+    const std::vector<MatrixInput> matrices = matrices_of(block, node, kernels);
     int strip = matrices.empty() ? node.size : 1 << 30;
-    for (MatrixInput& matrix : matrices) strip = std::min(strip, prepare(matrix, tokens, kernels, pool.threads()));
+    for (const MatrixInput& matrix : matrices) strip = std::min(strip, strip_of(matrix, tokens, pool.threads()));
     std::atomic<std::int64_t> clipped{0};
     pool.run((node.size + strip - 1) / strip, [&](int task) {
         const int first = task * strip, width = std::min(strip, node.size - first);
@@ -93,17 +93,19 @@ void run_population(Block& block, int index, const Kernels& kernels, Pool& pool,
         } else {
             sum_currents(block, node, matrices, kernels, first, width, workspace.narrow, stride);
         }
+        std::int64_t found = 0;
         for (int token = 0; token < tokens; ++token) {
             const std::size_t row = static_cast<std::size_t>(token * steps);
             std::uint8_t* plus = output.plus.data() + static_cast<std::size_t>(token) * size + first;
             std::uint8_t* minus = node.form.negative ? output.minus.data() + static_cast<std::size_t>(token) * size + first : nullptr;
             std::int32_t* kept = membranes.data ? membranes.data + row * size + first : nullptr;
-            clipped += node.wide
+            found += node.wide
                 ? run_wide_neurons(neurons, steps, width, workspace.wide.data() + row * stride, stride, plus, minus,
                                    kept, size)
                 : kernels.run_neurons(neurons, {steps, width, workspace.narrow.data() + row * stride, stride, plus,
                                                 minus, kept, size});
         }
+        clipped += found;
     });
     block.clipped[static_cast<std::size_t>(index)] += clipped;
 }
@@ -120,16 +122,19 @@ void run_readout(Block& block, int index, const Kernels& kernels, Pool& pool, st
     }
     if (!accumulators) return;
     const OutputForm form = summed_form(*block.network, input.source);
-    const std::vector<Plane> planes = summed_planes(block, input.source);
-    MatrixInput matrix{input.weights, source.size, node.size, 1, 0, &planes, plane_count(form), {}, {}};
-    const int strip = prepare(matrix, tokens, kernels, pool.threads());
+    const bool at_once = worth_a_spread(kernels, tokens, 1);
+    const Spread spread = at_once ? summed_spread(block, input.source) : Spread{};
+    const std::vector<Plane> planes = at_once ? std::vector<Plane>{} : summed_planes(block, input.source);
+    const MatrixInput matrix{input.weights, source.size, node.size, 1, 0, form, at_once ? nullptr : &planes,
+                             at_once ? &spread : nullptr};
+    const int strip = strip_of(matrix, tokens, pool.threads());
     const std::size_t size = static_cast<std::size_t>(node.size);
     pool.run((node.size + strip - 1) / strip, [&](int task) {
         const int first = task * strip, width = std::min(strip, node.size - first);
         for (int token = 0; token < tokens; ++token) {
             std::fill_n(accumulators + static_cast<std::size_t>(token) * size + first, width, 0);
         }
-        add_matrix(matrix, kernels, tokens, first, width, accumulators + first, size, workspace.sums, workspace.tile);
+        add_matrix(matrix, kernels, tokens, first, width, accumulators + first, size);
     });
 }
 

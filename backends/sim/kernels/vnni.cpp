@@ -3,6 +3,7 @@
 
 #include "generic.hpp"
 #include "paths.hpp"
+#include "vnni_attention.hpp"
 
 namespace bispik {
 namespace {
@@ -12,6 +13,12 @@ namespace {
 // vpdpbusd adds, in each 32-bit lane, four products of unsigned and signed bytes: operands of four rows and their
 // weights for one neuron. Four rows of 64 weights are put beside each other in registers for it, which leaves neuron
 // 16 L + 4 q + w in lane 4 L + w of register q; `in_order` undoes that.
+
+// sum += dot products of unsigned `operand` and signed `weights`. In assembly, because GCC 12 copies a register for each
+// intrinsic that accumulates in an array, which takes as long as the dot products.
+inline void accumulate(__m512i& sum, __m512i operand, __m512i weights) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(operand), "v"(weights));
+}
 
 struct Quad {
     __m512i part[4];
@@ -65,7 +72,7 @@ void add_strip(const ActiveRows& active, int first, int width, std::int32_t* sum
                 const __mmask64 mask = existing(width - j);
                 for (int r = 0; r < kRowsAtOnce; ++r) weights[r] = _mm512_maskz_loadu_epi8(mask, row[r] + j);
             }
-            for (int r = 0; r < kRowsAtOnce; ++r) _mm_prefetch(reinterpret_cast<const char*>(next[r] + j), _MM_HINT_T1);
+            for (int r = 0; r < kRowsAtOnce; ++r) _mm_prefetch(reinterpret_cast<const char*>(next[r] + j), _MM_HINT_T0);
             const Quad a = beside(weights[0], weights[1], weights[2], weights[3]);
             const Quad b = beside(weights[4], weights[5], weights[6], weights[7]);
 #pragma GCC unroll 8
@@ -73,8 +80,8 @@ void add_strip(const ActiveRows& active, int first, int width, std::int32_t* sum
                 std::int32_t* target = mixed[c] + j;
                 for (int q = 0; q < 4; ++q) {
                     __m512i sum = _mm512_load_si512(target + 16 * q);
-                    sum = _mm512_dpbusd_epi32(sum, low[c], a.part[q]);
-                    sum = _mm512_dpbusd_epi32(sum, high[c], b.part[q]);
+                    accumulate(sum, low[c], a.part[q]);
+                    accumulate(sum, high[c], b.part[q]);
                     _mm512_store_si512(target + 16 * q, sum);
                 }
             }
@@ -119,39 +126,60 @@ void interleave(const std::int8_t* weights, std::size_t stride, int rows, int wi
     }
 }
 
+// Sums of one column for 64 neurons, each in a variable of its own: GCC keeps no array of them in registers.
+struct ColumnSums {
+    __m512i part0 = _mm512_setzero_si512(), part1 = part0, part2 = part0, part3 = part0;
+
+    inline void add(const std::uint8_t* operands, const __m512i& weights0, const __m512i& weights1,
+                    const __m512i& weights2, const __m512i& weights3) {
+        std::int32_t four;
+        std::memcpy(&four, operands, sizeof four);
+        const __m512i operand = _mm512_set1_epi32(four);
+        accumulate(part0, operand, weights0);
+        accumulate(part1, operand, weights1);
+        accumulate(part2, operand, weights2);
+        accumulate(part3, operand, weights3);
+    }
+
+    inline void write(std::int32_t* sums) const {
+        const Quad quad = in_order({{part0, part1, part2, part3}});
+        for (int q = 0; q < 4; ++q) {
+            _mm512_storeu_si512(sums + 16 * q, _mm512_add_epi32(_mm512_loadu_si512(sums + 16 * q), quad.part[q]));
+        }
+    }
+};
+
 template <int kColumns>
 void multiply_columns(const Tile& tile, const std::uint8_t* operands, std::size_t operand_stride, std::int32_t* sums,
                       std::size_t stride) {
-    __m512i sum[kColumns][4];
-    for (int c = 0; c < kColumns; ++c) {
-        for (int q = 0; q < 4; ++q) sum[c][q] = _mm512_setzero_si512();
-    }
+    ColumnSums sum0, sum1, sum2, sum3, sum4, sum5;
     for (int k = 0; k < tile.depth; k += 4) {
-        __m512i weights[4];
-        for (int q = 0; q < 4; ++q) weights[q] = _mm512_loadu_si512(tile.weights + static_cast<std::size_t>(k) * 64 + 64 * q);
-        for (int c = 0; c < kColumns; ++c) {
-            std::int32_t four;
-            std::memcpy(&four, operands + static_cast<std::size_t>(c) * operand_stride + k, sizeof four);
-            const __m512i operand = _mm512_set1_epi32(four);
-            for (int q = 0; q < 4; ++q) sum[c][q] = _mm512_dpbusd_epi32(sum[c][q], operand, weights[q]);
-        }
+        const std::int8_t* weights = tile.weights + static_cast<std::size_t>(k) * kColumnsAtOnce;
+        const __m512i part0 = _mm512_loadu_si512(weights), part1 = _mm512_loadu_si512(weights + 64);
+        const __m512i part2 = _mm512_loadu_si512(weights + 128), part3 = _mm512_loadu_si512(weights + 192);
+        const std::uint8_t* row = operands + k;
+        sum0.add(row, part0, part1, part2, part3);
+        if constexpr (kColumns > 1) sum1.add(row + operand_stride, part0, part1, part2, part3);
+        if constexpr (kColumns > 2) sum2.add(row + 2 * operand_stride, part0, part1, part2, part3);
+        if constexpr (kColumns > 3) sum3.add(row + 3 * operand_stride, part0, part1, part2, part3);
+        if constexpr (kColumns > 4) sum4.add(row + 4 * operand_stride, part0, part1, part2, part3);
+        if constexpr (kColumns > 5) sum5.add(row + 5 * operand_stride, part0, part1, part2, part3);
     }
-    for (int c = 0; c < kColumns; ++c) {
-        const Quad quad = in_order({{sum[c][0], sum[c][1], sum[c][2], sum[c][3]}});
-        std::int32_t* target = sums + static_cast<std::size_t>(c) * stride;
-        for (int q = 0; q < 4; ++q) {
-            _mm512_storeu_si512(target + 16 * q, _mm512_add_epi32(_mm512_loadu_si512(target + 16 * q), quad.part[q]));
-        }
-    }
+    sum0.write(sums);
+    if constexpr (kColumns > 1) sum1.write(sums + stride);
+    if constexpr (kColumns > 2) sum2.write(sums + 2 * stride);
+    if constexpr (kColumns > 3) sum3.write(sums + 3 * stride);
+    if constexpr (kColumns > 4) sum4.write(sums + 4 * stride);
+    if constexpr (kColumns > 5) sum5.write(sums + 5 * stride);
 }
 
 void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operand_stride, int columns,
               std::int32_t* sums, std::size_t stride) {
     using Multiply = void (*)(const Tile&, const std::uint8_t*, std::size_t, std::int32_t*, std::size_t);
     static constexpr Multiply kMultiply[] = {multiply_columns<1>, multiply_columns<2>, multiply_columns<3>,
-                                             multiply_columns<4>, multiply_columns<5>};
-    for (int c = 0; c < columns; c += 5) {
-        const int some = generic::least(5, columns - c);
+                                             multiply_columns<4>, multiply_columns<5>, multiply_columns<6>};
+    for (int c = 0; c < columns; c += 6) {
+        const int some = generic::least(6, columns - c);
         kMultiply[some - 1](tile, operands + static_cast<std::size_t>(c) * operand_stride, operand_stride,
                             sums + static_cast<std::size_t>(c) * stride, stride);
     }
@@ -160,8 +188,8 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
 }  // namespace
 
 const Kernels& vnni_kernels() {
-    static const Kernels kernels{"vnni", add_rows, interleave, multiply, generic::run_neurons, generic::attend,
-                                 generic::count_masks};
+    static const Kernels kernels{"vnni", add_rows, interleave, multiply, generic::run_neurons, attend,
+                                 generic::set_bits, generic::count_masks};
     return kernels;
 }
 
