@@ -94,6 +94,7 @@ def _plan_values(made: Plan) -> dict[str, Any]:
         "neurocores_lower_bound": made.neurocores_lower_bound,
         "limited_by": made.limited_by.resource,
         "limits": limits(made.resources),
+        "norms_on_embedded_processors": [node.name for node in made.network.nodes if node.kind == "norm"],
         "nodes": made.use_by_node(),
     }
 
@@ -111,6 +112,11 @@ def _print_plan(terminal: Console, made: Plan) -> None:
     for use in made.resources:
         table.add_row(use.resource, f"{use.total:,}", f"{use.limit:,} {use.unit}", str(use.neurocores_at_least))
     terminal.print(table)
+    if norms := sum(node.kind == "norm" for node in made.network.nodes):
+        terminal.print(
+            f"{norms} norms inside blocks: a neurocore holds their numbers; square root and division are for an "
+            "embedded processor of the chip"
+        )
 
 
 def _values(compiled: Compiled, report: ReportInput, ran: SequenceRun, paths: dict[str, str]) -> dict[str, Any]:

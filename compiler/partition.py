@@ -228,11 +228,16 @@ class _Packer:
         use = self._use(node, node.together, 1)
         for name, limit in self.target.resources.items():
             if use[name] > limit.value:
-                what = {"attention": "one head with one stored token", "norm": "a norm, which cannot be cut,"}
-                needed = f"{name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit}"
+                needed = f"needs {name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit} of a neurocore"
+                if node.kind == "norm":
+                    raise BispikError(
+                        f"{node.name}: a norm of {node.size:,} channels {needed}, and it is not cut, for it takes the "
+                        "sum over all channels; use a narrower network"
+                    )
+                what = "one head with one stored token" if node.kind == "attention" else "one row"
                 raise BispikError(
-                    f"{node.name}: {what.get(node.kind, 'one row')} needs {needed} of a neurocore, and rows are not "
-                    "cut by fan-in; use fewer --bits or a narrower layer"
+                    f"{node.name}: {what} {needed}, and rows are not cut by fan-in; "
+                    "use fewer --bits or a narrower layer"
                 )
 
 

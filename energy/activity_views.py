@@ -75,7 +75,7 @@ def firing_rates(program: QuantizedProgram, counts: EventCounts) -> dict[str, fl
 
 
 def spikes_per_synapse(program: QuantizedProgram, counts: EventCounts) -> float:
-    """Return how many spikes or counts a stored weight of the dense projections and the head meets per token."""
+    """Return how many spikes, graded ones too, a weight of the dense projections and the head meets per token."""
     on_chip = dense_weights(program) - (0 if program.readout.on_chip else program.readout.weight.size)
     return counts.total("synop_dense", "synop_readout") / (on_chip * counts.tokens) if on_chip else 0.0
 

@@ -1,7 +1,9 @@
-"""How long a run takes on the chips, from the busiest neurocore of every time step.
+"""How long a run takes on the chips, from the busiest neurocore and norm of every time step.
 
-    seconds = sum over steps of [ max over neurocores of (synops * t_synop + neurons * t_update) + t_step ]
+    seconds = sum over steps of [ max(max over neurocores of (synops * t_synop + neurons * t_update),
+                                      norm operations of the largest norm * t_norm_operation) + t_step ]
 
+A norm inside a block is taken to have one of the chips' embedded processors to itself: none waits for another.
 Two schedules bound what a clocked fabric does:
 
 - ``sequential``: a token waits for the readout of the last one, as in generating text with one sequence. A
@@ -26,7 +28,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 Schedule: TypeAlias = Literal["sequential", "pipelined"]
 
-TIMES = ("time_synop", "time_update", "time_step")
+TIMES = ("time_synop", "time_update", "time_norm_operation", "time_step")
 
 SCHEDULES: dict[Schedule, str] = {
     "sequential": "generation, one sequence: each token waits for the last one's readout",
@@ -44,10 +46,16 @@ def durations(load: StepLoad, profile: Profile, schedule: Schedule) -> tuple[Flo
 
 
 def token_seconds(
-    load: StepLoad, schedule: Schedule, time_synop: float, time_update: float, time_step: float
+    load: StepLoad,
+    schedule: Schedule,
+    time_synop: float,
+    time_update: float,
+    time_norm_operation: float,
+    time_step: float,
 ) -> FloatArray:
     """Return the duration of each token in seconds, (tokens,)."""
-    synops = load.sequential if schedule == "sequential" else load.pipelined
+    sequential = schedule == "sequential"
+    synops, norms = (load.sequential, load.norms) if sequential else (load.pipelined, load.norms.max())
     busy = (synops * time_synop + load.updates * time_update).max(axis=2)
-    seconds: FloatArray = (busy + time_step).sum(axis=1)
+    seconds: FloatArray = (np.maximum(busy, norms * time_norm_operation) + time_step).sum(axis=1)
     return seconds

@@ -22,7 +22,7 @@ class EnergyLine:
 
     scope: Scope
     node: str
-    """Population, join, attention or readout; ``host`` and ``chips`` for what happens nowhere in the network."""
+    """Population, join, norm, attention or readout; ``host`` and ``chips`` for what happens nowhere in the network."""
     event: str
     count: int
     constant: str

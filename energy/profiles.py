@@ -43,6 +43,7 @@ DIMENSIONS: Mapping[str, Dimension] = {
     "host_power": "power",
     "time_synop": "time",
     "time_update": "time",
+    "time_norm_operation": "time",
     "time_step": "time",
 }
 """Every constant that a profile must give, or name as not counted."""

@@ -6,8 +6,8 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
   spike into a dense matrix meets one per row, zero weights included; a query spike meets the stored key of its
   channel for every token so far (position + 1 of them, ones and zeros); a score spike meets the head_dim values
   of its token.
-- **graded synop**: a synop whose message carried a count instead of a spike (from a join or an attention). It
-  is one event for any count, though a multiplication or a repeated addition of its weight: the audit lists
+- **graded synop**: a synop whose message carried a number instead of a spike (from a join, a norm or an attention). It
+  is one event for any number, though a multiplication or a repeated addition of its weight: the audit lists
   these. They are among the synops of their format as well.
 - **update**: every mapped neuron pays one in every step: ``update_active`` if at least one synop or the host's
   current reached it in that step, else ``update_inactive``. An attention has one neuron per head and stored
@@ -15,9 +15,11 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
   they do, in use or not.
 - **norm operation**: one of the multiplications, divisions and roots of a norm inside a block, on the chip. With n
   channels it squares n numbers and their sum, multiplies these n numbers and the sum of their squares by n, takes one
-  root and divides n times in every step, in use or not: 3 n + 3. Its additions and shifts are among its updates.
-- **spike**: a spike that a neuron generated, of either sign, the score neurons' included. **graded output**: a count
-  other than 0 that a join or an attention generated.
+  root and divides n times in each of a token's T steps, whatever arrives: 3 n + 3. Its additions and shifts are among
+  its updates. What arrives at a norm and leaves it is counted as of any other node: synops, graded outputs, messages;
+  its outputs that meet weights are graded synops.
+- **spike**: a spike that a neuron generated, of either sign, the score neurons' included. **graded output**: a
+  number other than 0 that a join, a norm or an attention generated.
 - **message**: one per spike or graded output and destination neurocore. A score spike is one message to its own
   neurocore: the values lie there. An attention whose stored tokens are spread over neurocores sends partial
   counts from each.

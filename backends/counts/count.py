@@ -9,7 +9,14 @@ from bispik.backends.counts.chunk import ActivityChunk, Chunk, Demands, SpikeArr
 from bispik.backends.counts.events import EVENTS, EventCounts, IntArray
 from bispik.backends.counts.host import host_operations
 from bispik.backends.counts.load import step_load
-from bispik.backends.counts.slices import count_attention, count_outputs, count_sums, neurons_of, outputs_of
+from bispik.backends.counts.slices import (
+    count_attention,
+    count_outputs,
+    count_sums,
+    neurons_of,
+    norm_operations_of,
+    outputs_of,
+)
 from bispik.backends.counts.tally import Tally
 from bispik.backends.counts.traffic import traffic
 from bispik.compiler.mapping import MappedProgram
@@ -38,6 +45,8 @@ class EventCounter:
         self.neurocore: IntArray = np.array([place for place, _ in placed], np.int64)
         self.nodes = {node.name: node for node in self.program.nodes}
         self.neurons: IntArray = np.array([neurons_of(part, self.nodes[part.node]) for part in self.parts], np.int64)
+        norms = [norm_operations_of(part, self.nodes[part.node]) for part in self.parts]
+        self.norms: IntArray = np.array(norms, np.int64)
         self.skew = [mapped.skew[part.node] for part in self.parts]
         costs = traffic(mapped, placed)
         self.outputs = [outputs_of(part, cost) for part, cost in zip(self.parts, costs, strict=True)]
@@ -76,7 +85,9 @@ class EventCounter:
             positions=chunk.positions,
             host=host_operations(self.program, tokens),
             saturations=dict(chunk.saturations),
-            load=step_load(tally.synops, self.neurocore, self.neurons, self.skew, len(self.mapped.neurocores)),
+            load=step_load(
+                tally.synops, self.neurocore, self.neurons, self.norms, self.skew, len(self.mapped.neurocores)
+            ),
             steps=tokens * steps,
             depth=max(self.skew),
         )

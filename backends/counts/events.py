@@ -80,7 +80,8 @@ class StepLoad:
     """Largest number of synops that one neurocore had in each time step, by the number of neurons that it updates.
 
     With it the duration of a step, max over neurocores of (synops * t_synop + updates * t_update), is exact for any
-    t_synop and t_update: neurocores with as many neurons differ in their synops only.
+    t_synop and t_update: neurocores with as many neurons differ in their synops only. Norms work beside the
+    neurocores, on processors.
     """
 
     updates: IntArray
@@ -89,14 +90,18 @@ class StepLoad:
     """(tokens, T, groups): every node works on the same logical step; tokens follow each other without a gap."""
     sequential: IntArray
     """(tokens, T + depth, groups): each node works its skew later, and a token waits for the readout of the last."""
+    norms: IntArray
+    """(T + depth,): operations of the largest norm that works in each step of ``sequential``, 0 if none does. In every
+    step of ``pipelined`` all of them work."""
 
     def __add__(self, other: StepLoad) -> StepLoad:
-        if not np.array_equal(self.updates, other.updates):
+        if not (np.array_equal(self.updates, other.updates) and np.array_equal(self.norms, other.norms)):
             raise ValueError("loads of different mappings cannot be added")
         return StepLoad(
             updates=self.updates,
             pipelined=np.concatenate([self.pipelined, other.pipelined]),
             sequential=np.concatenate([self.sequential, other.sequential]),
+            norms=self.norms,
         )
 
 

@@ -1,4 +1,4 @@
-"""The busiest neurocore of every time step, kept so that any profile can turn it into seconds."""
+"""The busiest neurocore and norm of every time step, kept so that any profile can turn it into seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from bispik.backends.counts.events import IntArray, StepLoad
 
 
 def step_load(
-    synops: IntArray, neurocore: IntArray, neurons: IntArray, skew: Sequence[int], neurocores: int
+    synops: IntArray,
+    neurocore: IntArray,
+    neurons: IntArray,
+    norms: IntArray,
+    skew: Sequence[int],
+    neurocores: int,
 ) -> StepLoad:
     """Return the load of each step.
 
@@ -18,6 +23,7 @@ def step_load(
         synops: (tokens, T, slices), by logical step.
         neurocore: (slices,), index of its neurocore.
         neurons: (slices,), neurons updated per step.
+        norms: (slices,), norm operations per step.
         skew: (slices,), steps behind the injection.
         neurocores: number of neurocores.
     """
@@ -31,11 +37,13 @@ def step_load(
         pipelined[:, step] = groups.largest(_by_neurocore(synops[:, step], neurocore, neurocores))
     sequential = np.empty((tokens, steps + depth, len(groups.sizes)), np.int64)
     delays = np.asarray(skew, np.int64)
+    largest_norm = np.zeros(steps + depth, np.int64)
     for step in range(steps + depth):
         working = np.flatnonzero((delays <= step) & (step < delays + steps))
         at_work = synops[:, step - delays[working], working]
         sequential[:, step] = groups.largest(_by_neurocore(at_work, neurocore[working], neurocores))
-    return StepLoad(updates=groups.sizes, pipelined=pipelined, sequential=sequential)
+        largest_norm[step] = norms[working].max(initial=0)
+    return StepLoad(updates=groups.sizes, pipelined=pipelined, sequential=sequential, norms=largest_norm)
 
 
 class _Groups:

@@ -34,6 +34,11 @@ def neurons_of(part: Slice, node: IntegerNode) -> int:
     return rows
 
 
+def norm_operations_of(part: Slice, node: IntegerNode) -> int:
+    """Return a slice's multiplications, divisions and roots of norms in one step; see `bispik.backends.counts`."""
+    return 3 * (part.stop - part.start) + 3 if isinstance(node, IntegerNorm) else 0
+
+
 def outputs_of(part: Slice, costs: IntArray) -> tuple[Output, ...]:
     """Cut a slice where the costs of its rows, (COSTS, rows), change."""
     changes = np.flatnonzero((costs[:, 1:] != costs[:, :-1]).any(axis=0)) + 1
@@ -72,12 +77,7 @@ def count_sums(
         active = np.where(reached_all, rows, chunk.sent(tuple(one_to_one), part.start, part.stop))
     tally.add_updates(index, active.astype(np.int64), rows)
     if isinstance(node, IntegerNorm):
-        tally.add(index, "norm_operation", np.full(reached_all.shape, norm_operations(rows), np.int64))
-
-
-def norm_operations(channels: int) -> int:
-    """Return the multiplications, divisions and roots of a norm in one step; see `bispik.backends.counts`."""
-    return 3 * channels + 3
+        tally.add(index, "norm_operation", np.full(reached_all.shape, norm_operations_of(part, node), np.int64))
 
 
 def count_attention(

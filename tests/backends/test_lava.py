@@ -477,6 +477,10 @@ def test_counts_that_a_run_could_not_hold_are_refused() -> None:
 def test_loihi2_says_what_is_missing() -> None:
     with pytest.raises(BispikError, match=r"lava-loihi is not installed .* 9 populations .* 1 attentions, 2 joins"):
         Loihi2Session(form("soft"))
+    with pytest.raises(
+        BispikError, match=r"joins, 2 norms \(whose roots and divisions are for an embedded processor\)"
+    ):
+        Loihi2Session(form("third_party"))
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------

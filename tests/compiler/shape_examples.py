@@ -26,8 +26,9 @@ def language_model(
     bits: int = 8,
     program: NeuronProgram = "bispik",
     head_on_chip: bool = True,
+    norm: bool = False,
 ) -> NetworkShape:
-    """The defaults are those of the example checkpoint."""
+    """The defaults are those of the example checkpoint; ``norm`` puts a norm in front of each part of a block."""
 
     def population(name: str, size: int, *inputs: InputShape) -> NodeShape:
         return NodeShape(name=name, kind="population", size=size, inputs=inputs, program=program)
@@ -36,11 +37,17 @@ def language_model(
         inputs = tuple(one_to_one(source) for source in sources)
         return NodeShape(name=name, kind="join", size=hidden, inputs=inputs, program=program)
 
+    def entered(part: str, residual: str) -> None:
+        if norm:
+            inputs = (one_to_one(residual),)
+            nodes.append(NodeShape(name=f"{part}/norm", kind="norm", size=hidden, inputs=inputs, program=program))
+        nodes.append(population(f"{part}/input", hidden, one_to_one(f"{part}/norm" if norm else residual)))
+
     nodes = [population("embed", hidden, one_to_one("input", host=True))]
     for index in range(layers):
         attn, ffn, residual = f"block_{index:02d}/attn", f"block_{index:02d}/ffn", nodes[-1].name
         parts = [f"{attn}/{part}" for part in ("query", "key", "value")]
-        nodes.append(population(f"{attn}/input", hidden, one_to_one(residual)))
+        entered(attn, residual)
         nodes += [population(part, hidden, dense(f"{attn}/input", hidden, bits)) for part in parts]
         nodes.append(
             NodeShape(
@@ -54,7 +61,7 @@ def language_model(
         )
         nodes.append(population(f"{attn}/output", hidden, dense(f"{attn}/attention", hidden, bits)))
         nodes.append(join(f"{attn}/sum", residual, f"{attn}/output"))
-        nodes.append(population(f"{ffn}/input", hidden, one_to_one(f"{attn}/sum")))
+        entered(ffn, f"{attn}/sum")
         nodes.append(population(f"{ffn}/fc1", inner, dense(f"{ffn}/input", hidden, bits)))
         nodes.append(population(f"{ffn}/fc2", hidden, dense(f"{ffn}/fc1", inner, bits)))
         nodes.append(join(f"{ffn}/sum", f"{attn}/sum", f"{ffn}/fc2"))

@@ -22,8 +22,16 @@ from tests.networks import random_program
 
 LOIHI2 = load_target("loihi2")
 
+SMALL_NORM = 300
+"""Channels of a norm that fits whole into a neurocore of every one of the targets below."""
+
 models = st.builds(
-    lambda head_dim, heads, **shape: language_model(hidden=head_dim * heads, heads=heads, **shape),
+    lambda head_dim, heads, norm, **shape: language_model(
+        hidden=head_dim * heads,
+        heads=heads,
+        norm=norm and head_dim * heads <= SMALL_NORM,
+        **shape,
+    ),
     head_dim=st.integers(1, 96),
     heads=st.integers(1, 12),
     layers=st.integers(0, 3),
@@ -34,6 +42,7 @@ models = st.builds(
     bits=st.integers(1, 8),
     program=st.sampled_from(["stock", "bispik"]),
     head_on_chip=st.booleans(),
+    norm=st.booleans(),
 )
 targets = st.builds(
     lambda memory, share, word, neurons: with_limits(
@@ -107,6 +116,23 @@ def test_heads_are_whole_unless_one_does_not_fit_into_an_empty_neurocore(network
         parts = [part for slices in partition(network, target) for part in slices if part.node == node.name]
         assert all((part.stop - part.start) % node.head_dim == 0 for part in parts)
         assert fits == all((part.first_token, part.last_token) == (0, network.window) for part in parts)
+
+
+@given(models, targets)
+@settings(max_examples=20)
+def test_a_norm_lies_on_one_neurocore(network: NetworkShape, target: Target) -> None:
+    parts = [part for slices in partition(network, target) for part in slices if part.kind == "norm"]
+    sizes = [node.size for node in network.nodes if node.kind == "norm"]
+    assert [(part.start, part.stop) for part in parts] == [(0, size) for size in sizes]
+
+
+def test_a_norm_that_no_neurocore_holds_is_refused_with_its_size() -> None:
+    with pytest.raises(
+        BispikError,
+        match=r"block_00/attn/norm: a norm of 4,096 channels needs neurons 4,096 of 4,095 neurons of a neurocore, and "
+        r"it is not cut, for it takes the sum over all channels; use a narrower network",
+    ):
+        partition(language_model(layers=1, hidden=4096, heads=64, norm=True), LOIHI2)
 
 
 @pytest.mark.parametrize("bits", [8, 6, 4, 2, 1])

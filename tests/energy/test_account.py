@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bispik.backends.counts import EVENTS, SYNOPS, EventCounts, count_events
 from bispik.backends.reference import ReferenceSession
 from bispik.compiler.mapping import MappedProgram
-from bispik.compiler.program import IntegerPopulation, QuantizedProgram
+from bispik.compiler.program import IntegerNorm, IntegerPopulation, QuantizedProgram
 from bispik.energy.account import account
 from bispik.energy.baselines import ann_baselines, ann_work
 from bispik.energy.latency import SCHEDULES, Schedule, token_seconds
@@ -33,6 +33,8 @@ forms = st.fixed_dictionaries(
         "layers": st.integers(0, 2),
         "pre_spike": st.booleans(),
         "block_output": st.booleans(),
+        "norm": st.booleans(),
+        "stream": st.booleans(),
         "readout_on_chip": st.booleans(),
     }
 )
@@ -120,10 +122,31 @@ def test_steps_last_as_long_as_a_loop_over_neurocores_says() -> None:
     program = random_program(2, steps=2, window=3)
     mapped, counts = counted(program)
     one_token = counts_of_steps(program, mapped)
-    seconds = token_seconds(counts.load, "pipelined", 2.0, 3.0, 5.0)
+    seconds = token_seconds(counts.load, "pipelined", 2.0, 3.0, 7.0, 5.0)
     updates = [sum(part.use["neurons"] for part in core.slices) for core in mapped.neurocores]
     by_hand = sum(5.0 + max(2.0 * s + 3.0 * u for s, u in zip(step, updates, strict=True)) for step in one_token)
     assert seconds[0] == by_hand
+
+
+def test_a_step_lasts_as_long_as_its_largest_norm() -> None:
+    program = random_program(2, steps=2, layers=2, norm=True)
+    mapped, counts = counted(program)
+    operations = 3 * program.injection.size + 3
+    assert counts.total("norm_operation") == 4 * operations * counts.steps  # two blocks with two norms each
+    pipelined = token_seconds(counts.load, "pipelined", 0.0, 0.0, 7.0, 5.0)
+    np.testing.assert_array_equal(pipelined, np.full(counts.tokens, 2 * (7.0 * operations + 5.0)))
+    at_work = {mapped.skew[norm.name] + step for norm in program.of_kind(IntegerNorm) for step in range(2)}
+    assert 0 < len(at_work) < 2 + counts.depth
+    sequential = token_seconds(counts.load, "sequential", 0.0, 0.0, 7.0, 5.0)
+    by_hand = len(at_work) * 7.0 * operations + (2 + counts.depth) * 5.0
+    np.testing.assert_array_equal(sequential, np.full(counts.tokens, by_hand))
+
+
+def test_norms_slow_no_step_of_a_network_without_them() -> None:
+    counts = counted(random_program(2))[1]
+    seconds = [token_seconds(counts.load, schedule, 2.0, 3.0, time, 5.0) for schedule in SCHEDULES for time in (0, 9.0)]
+    np.testing.assert_array_equal(seconds[0], seconds[1])
+    np.testing.assert_array_equal(seconds[2], seconds[3])
 
 
 def counts_of_steps(program: QuantizedProgram, mapped: MappedProgram) -> list[list[int]]:
@@ -171,12 +194,15 @@ def test_sensitivity_is_what_one_constant_changes() -> None:
         assert totals[1] - totals[0] == pytest.approx(swings[name], rel=1e-6)
 
 
-def test_papers_convention() -> None:
-    """0.9 pJ per spike-driven addition, 4.6 pJ per count that meets a weight: nothing else."""
-    mapped, counts = counted(random_program(1))
+@pytest.mark.parametrize("norm", [True, False])
+def test_papers_convention(norm: bool) -> None:
+    """0.9 pJ per spike-driven addition, 4.6 pJ per number that meets a weight and norm's operation: nothing else."""
+    mapped, counts = counted(random_program(1, norm=norm))
     report = account(mapped, counts, load_profile("paper-45nm"))
     binary = counts.synops - counts.graded_synops
-    assert report.total.default == pytest.approx(0.9e-12 * binary + 4.6e-12 * counts.graded_synops)
+    assert report.total.default == pytest.approx(
+        0.9e-12 * binary + 4.6e-12 * (counts.graded_synops + counts.total("norm_operation"))
+    )
     assert report.seconds.high == 0.0
     fp32 = report.baselines[0]
     assert report.ratio(fp32).default == pytest.approx(report.total.default / (4.6e-12 * fp32.macs))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bispik.backends.counts import GRADED, EventCounts
-from bispik.compiler.program import IntegerNorm, QuantizedProgram
+from bispik.compiler.program import IntegerJoin, IntegerNorm, QuantizedProgram
 from bispik.energy.account import account
-from bispik.energy.audit import SIGNED_SPIKES, Audit, audit
+from bispik.energy.audit import Audit, audit
+from bispik.energy.audit_kinds import SIGNED_SPIKES
 from bispik.energy.profiles import load_profile
 from tests.energy.runs import counted
 from tests.networks import random_program
@@ -114,12 +115,30 @@ def test_norms_and_real_streams_are_listed(pre_spike: bool, stream: bool) -> Non
     assert ("Norms into neurons" in entries) is pre_spike
     assert ("Norms through weights" in entries) is not pre_spike
     assert entries["Injected currents"].carries_counts is stream
-    assert ("shifted into the unit" in entries["Residual joins"].reason) is stream
+    assert ("Spikes into the real stream" in entries) is stream
+    assert ("Real stream into neurons" in entries) is stream  # the first block's sum
+    # The second block takes spikes whatever the first one takes.
+    assert entries["Residual joins"].nodes == len(program.of_kind(IntegerJoin)) - (2 if stream else 0)
+    assert entries["Residual counts into neurons"].nodes == (1 if stream else 2)
+    assert "embedded processor" in entries["Norms inside blocks"].reason
+    assert "because numbers other than a binary spike" in found.verdict
     assert "norms inside blocks" in found.verdict
     assert not found.fully_binary
     graded = [e for e in found.entries if e.where == "chip" and e.carries_counts]
     operations = counts.total("norm_operation") + binary_synops(counts) + counts.total(*GRADED.values())
     assert sum(e.count_per_token for e in graded) * counts.tokens == pytest.approx(operations)
+
+
+@pytest.mark.parametrize("readout_on_chip", [True, False])
+def test_a_stream_that_stays_real_is_called_a_count_nowhere(readout_on_chip: bool) -> None:
+    program = random_program(2, stream=True, mixed_spike=True, readout_on_chip=readout_on_chip)
+    found = audited(program)
+    entries = {entry.operation: entry for entry in found.entries}
+    assert ("Language-model head over the real stream" in entries) is readout_on_chip
+    assert entries["Spikes into the real stream"].nodes == 4
+    assert not [name for name in entries if name.startswith("Residual")]
+    named = [name for name, entry in entries.items() if "count" in f"{name} {entry.reason}".lower()]
+    assert named == ["Attention counts into neurons"]
 
 
 def binary_synops(counts: EventCounts) -> int:
