@@ -31,7 +31,7 @@ Change = Callable[[Activity], Activity]
 
 
 def mapped_program(spikes: Spikes = "binary", window: int = 8) -> MappedProgram:
-    return map_program(random_program(3, layers=1, spikes=spikes, window=window), load_target("loihi2"))
+    return map_program(random_program(2, layers=1, spikes=spikes, window=window), load_target("loihi2"))
 
 
 def write_trace(mapped: MappedProgram, path: Path, change: Change = lambda activity: activity) -> SequenceRun:

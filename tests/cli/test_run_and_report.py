@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bispik.backends.activity import Activity
 from bispik.backends.sim import SimSession
 from bispik.backends.trace import opened_trace
 from bispik.cli.report import main as report_main
@@ -124,13 +123,13 @@ def test_text_comes_token_by_token_and_never_in_half_characters(model_folder: Pa
 
 def test_text_is_written_as_it_is_made(compiled: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[str] = []
-    feed = SimSession.feed
+    read_counted = SimSession.read_counted
 
-    def watched(self: SimSession, ids: Any) -> Activity:
+    def watched(self: SimSession, *arguments: Any) -> Any:
         fed.append(capsys.readouterr().out)
-        return feed(self, ids)
+        return read_counted(self, *arguments)
 
-    monkeypatch.setattr(SimSession, "feed", watched)
+    monkeypatch.setattr(SimSession, "read_counted", watched)
     assert run_main([str(compiled / "program.bspk"), *PROMPT, "--max-new-tokens", "3"]) == 0
     assert len(fed) == 4
     assert fed[0] == ""

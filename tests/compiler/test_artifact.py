@@ -69,7 +69,7 @@ def test_weights_lie_in_the_file_with_the_inputs_first(mapped: MappedProgram, tm
 
 
 def test_opening_copies_no_weight(tmp_path: Path) -> None:
-    program = random_program(1, layers=1, heads=8, head_dim=64, inner=2048, vocabulary=4000, window=4)
+    program = random_program(1, layers=1, heads=8, head_dim=64, inner=2048, vocabulary=4000, window=2)
     path = tmp_path / "a.bspk"
     save_program(map_program(program, load_target("loihi2")), path)
     assert path.stat().st_size > 8 << 20
