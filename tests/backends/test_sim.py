@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.activity import Activity, reading_of
 from bispik.backends.reference import NeuronState, ReferenceSession
-from bispik.backends.sim import SimSession
+from bispik.backends.sim import SimBatch, SimSession
 from bispik.backends.sim.kernel_path import VARIABLE, available_paths
 from bispik.compiler.graph import Reset, Spikes
 from bispik.compiler.program import IntegerAttention, IntegerNeurons, IntegerNode, IntegerPopulation, QuantizedProgram
@@ -160,6 +161,28 @@ def test_all_kernels_and_threads_equal_the_reference_whatever_the_numbers(
             reading = reader.read(part)
             np.testing.assert_array_equal(reading.accumulators, expected.accumulators)
             np.testing.assert_array_equal(reading.sums, reading_of(program, expected).sums)
+
+
+@settings(max_examples=40, deadline=None)
+@given(form=large_forms, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_sequences_side_by_side_read_what_each_reads_alone(
+    form: dict[str, object], seed: int, data: st.DataObject
+) -> None:
+    program = program_of(form, seed)
+    number = data.draw(st.integers(1, 4))
+    batch, alone = SimBatch(program, number, threads=2), [SimSession(program) for _ in range(number)]
+    for _ in range(3):
+        turns: list[npt.NDArray[np.int64] | None] = []
+        for session in alone:
+            room = program.window - session.position
+            count = data.draw(st.integers(0, min(room, 70)))
+            turns.append(random_tokens(program, data.draw(st.integers(0, 99)), count) if count else None)
+        for session, ids, reading in zip(alone, turns, batch.read(turns), strict=True):
+            assert (ids is None) == (reading is None)
+            if ids is not None and reading is not None:
+                expected = session.read(ids)
+                np.testing.assert_array_equal(reading.accumulators, expected.accumulators)
+                np.testing.assert_array_equal(reading.sums, expected.sums)
 
 
 def test_silence_and_every_neuron_spiking() -> None:
