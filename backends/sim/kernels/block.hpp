@@ -31,7 +31,7 @@ struct Plane {
 
 // The same for all rows, tokens and columns side by side, zeros too: what `multiply` takes.
 struct Spread {
-    int depth = 0;                    // rows, rounded up to a multiple of 4
+    int depth = 0;                    // rows, rounded up to a multiple of kDepthAtOnce
     std::vector<std::uint8_t> bytes;  // [planes][tokens * columns][depth]
     std::vector<char> empty;          // [planes]: all of its bytes are 0
 };

@@ -14,6 +14,7 @@ namespace bispik {
 inline constexpr int kMaximalSteps = 8;
 inline constexpr int kRowsAtOnce = 8;     // `ActiveRows` are padded to a multiple of this many
 inline constexpr int kRowsAhead = 64;     // readable entries behind the last row, for prefetching
+inline constexpr int kDepthAtOnce = 64;   // rows of a tile come in such groups
 inline constexpr int kColumnsAtOnce = 64; // width of an interleaved tile
 
 // The rows of a weight matrix whose source output is not 0 in at least one column, in ascending order.
@@ -31,7 +32,7 @@ struct ActiveRows {
 // A weight matrix's columns [first, first + 64), four rows beside each other: [depth / 4][64][4] bytes.
 struct Tile {
     const std::int8_t* weights;
-    int depth;  // a multiple of 4; rows behind the matrix's last are 0
+    int depth;  // a multiple of kDepthAtOnce; rows behind the matrix's last are 0
 };
 
 // Constants of neurons, in membrane units; see IntegerNeurons in bispik.compiler.program.
@@ -80,7 +81,7 @@ struct Kernels {
     // sums[c * sums_stride + j] += sum over rows of operand(row, c) * weights(row, j), for j < width.
     void (*add_rows)(const ActiveRows& active, int width, std::int32_t* sums, std::size_t sums_stride);
 
-    // Write a tile of `rows` rows of which `width` <= 64 columns exist; null if this table has no `multiply`.
+    // Write a tile of `rows` rows, padded to its depth, of which `width` <= 64 columns exist; null if this table has no `multiply`.
     void (*interleave)(const std::int8_t* weights, std::size_t stride, int rows, int width, std::int8_t* tile);
 
     // sums[c * sums_stride + j] += sum over k of operands[c * operand_stride + k] * tile(k, j), for j < 64.

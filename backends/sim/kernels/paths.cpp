@@ -2,6 +2,12 @@
 
 #include <stdexcept>
 
+#if defined(BISPIK_AMX) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #if defined(BISPIK_NEON) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -25,6 +31,23 @@ bool has_vnni() {
 }
 #endif
 
+#if defined(BISPIK_AMX)
+// Whether the processor has tiles of bytes, and the operating system saves them for this process, which must ask for it.
+bool has_amx() {
+#if defined(BISPIK_IMITATED_TILES)
+    return has_vnni();
+#elif defined(__linux__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kTiles = 1u << 24, kBytes = 1u << 25;
+    if (!has_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) == 0 || (d & kBytes) == 0) return false;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 #if defined(BISPIK_NEON)
 bool has_dot_products() {
 #if defined(__linux__)
@@ -44,6 +67,9 @@ std::vector<Path> built_paths() {
 #endif
 #if defined(BISPIK_VNNI)
     paths.push_back({"vnni", has_vnni(), &vnni_kernels()});
+#endif
+#if defined(BISPIK_AMX)
+    paths.push_back({"amx", has_amx(), &amx_kernels()});
 #endif
 #if defined(BISPIK_NEON)
     paths.push_back({"neon", has_dot_products(), &neon_kernels()});

@@ -12,6 +12,7 @@ namespace bispik {
 const Kernels& portable_kernels();
 const Kernels& avx2_kernels();
 const Kernels& vnni_kernels();
+const Kernels& amx_kernels();
 const Kernels& neon_kernels();
 
 struct Path {

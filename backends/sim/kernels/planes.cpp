@@ -95,7 +95,7 @@ void planes_from_numbers(Plane* planes, const OutputForm& form, const std::int32
 }
 
 void begin_spread(Spread& spread, int size, int planes, int columns) {
-    spread.depth = (size + 3) / 4 * 4;
+    spread.depth = (size + kDepthAtOnce - 1) / kDepthAtOnce * kDepthAtOnce;
     spread.bytes.assign(static_cast<std::size_t>(planes) * static_cast<std::size_t>(columns) * static_cast<std::size_t>(spread.depth), 0);
     spread.empty.assign(static_cast<std::size_t>(planes), 1);
 }

@@ -115,7 +115,7 @@ void add_rows(const ActiveRows& active, int width, std::int32_t* sums, std::size
 
 void interleave(const std::int8_t* weights, std::size_t stride, int rows, int width, std::int8_t* tile) {
     const __mmask64 mask = existing(width);
-    for (int k = 0; k < rows; k += 4) {
+    for (int k = 0; k < (rows + kDepthAtOnce - 1) / kDepthAtOnce * kDepthAtOnce; k += 4) {
         __m512i row[4];
         for (int r = 0; r < 4; ++r) {
             row[r] = k + r < rows ? _mm512_maskz_loadu_epi8(mask, weights + static_cast<std::size_t>(k + r) * stride)
