@@ -46,16 +46,16 @@ define kernels_test
 	$(3)
 endef
 
-SANITIZED := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS="-D_GLIBCXX_ASSERTIONS -fno-omit-frame-pointer
+SANITIZED := -DCMAKE_CXX_FLAGS="-D_GLIBCXX_ASSERTIONS -fno-omit-frame-pointer
 # Older thread sanitizers do not start where addresses are very random.
 FIXED_ADDRESSES := $(shell setarch -R true 2> /dev/null && echo setarch -R)
 
 sanitize: .venv/.dev ## Test the kernels alone: as built for use, with address, undefined-behaviour and thread sanitizers
 	$(call kernels_test,release,-DCMAKE_BUILD_TYPE=Release,build/kernels/release/kernels_test 1000)
 	.ci/check_objects build/kernels/release
-	$(call kernels_test,address,$(SANITIZED) -fsanitize=address$(,)undefined -fno-sanitize-recover=all",\
+	$(call kernels_test,address,-DCMAKE_BUILD_TYPE=RelWithDebInfo $(SANITIZED) -fsanitize=address$(,)undefined -fno-sanitize-recover=all",\
 		build/kernels/address/kernels_test 300)
-	$(call kernels_test,thread,$(SANITIZED) -fsanitize=thread",$(FIXED_ADDRESSES) build/kernels/thread/kernels_test 100)
+	$(call kernels_test,thread,-DCMAKE_BUILD_TYPE=None $(SANITIZED) -g -O1 -fsanitize=thread",$(FIXED_ADDRESSES) build/kernels/thread/kernels_test 100)
 
 ARM64 := aarch64-linux-gnu
 QEMU := qemu-aarch64 -L /usr/$(ARM64)
