@@ -13,6 +13,7 @@ from typing import Any
 from bispik.backends.many import Workers, map_sequences
 from bispik.backends.registry import RunOptions
 from bispik.backends.run import Request, Sampling, SequenceRun, run_sequence
+from bispik.backends.together import run_together
 from bispik.backends.trace import writing_trace
 from bispik.cli.text import TextStream, encode, read_ids
 from bispik.compiler.mapping import MappedProgram
@@ -101,6 +102,11 @@ def run_all(
     Raises:
         BispikError: as `bispik.backends.run.run_sequence` and `bispik.backends.many.map_sequences`.
     """
+    if not asked.workers.elsewhere and asked.backend == "sim" and len(sequences) > 1:
+        for run in run_together(mapped, sequences, asked.options):
+            write(TextStream(mapped.program.tokenizer).text(run.token_ids.tolist()) + "\n")
+            yield run
+        return
     if not asked.workers.elsewhere:
         for request in sequences:
             yield _run_here(asked, mapped, request, write)

@@ -140,7 +140,8 @@ class CountedChunk:
             saturations: of the run, by node.
         """
         self.demands, self.positions, self.steps, self.saturations = demands, positions, demands.steps, saturations
-        self._counts = np.ascontiguousarray(counts.swapaxes(0, 1), np.int64)
+        self._counts = counts
+        self._by_row: IntArray | None = None
 
     def sent(self, sources: tuple[str, ...], start: int, stop: int) -> IntArray:
         """See `Chunk`."""
@@ -156,7 +157,9 @@ class CountedChunk:
         return self._counted(before + self.demands.partials[attention, start, stop, first, last])
 
     def _counted(self, row: int) -> IntArray:
-        counted: IntArray = self._counts[row]
+        if self._by_row is None:  # only once it is asked for: most chunks are joined first
+            self._by_row = np.ascontiguousarray(self._counts.swapaxes(0, 1), np.int64)
+        counted: IntArray = self._by_row[row]
         return counted
 
     @classmethod
@@ -164,6 +167,6 @@ class CountedChunk:
         """Return consecutive chunks as one."""
         first = chunks[0]
         saturations = {name: sum(chunk.saturations[name] for chunk in chunks) for name in first.saturations}
-        counts = np.concatenate([chunk._counts for chunk in chunks], axis=1).swapaxes(0, 1)
+        counts = np.concatenate([chunk._counts for chunk in chunks])
         positions = np.concatenate([chunk.positions for chunk in chunks])
-        return cls(first.demands, positions, counts.astype(np.int32), saturations)
+        return cls(first.demands, positions, counts, saturations)

@@ -40,6 +40,7 @@ class EventCounter:
 
     def __init__(self, mapped: MappedProgram) -> None:
         self.mapped, self.program = mapped, mapped.program
+        self.host = mapped.program.injection.name
         placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
         self.parts = [part for _, part in placed]
         self.neurocore: IntArray = np.array([place for place, _ in placed], np.int64)
@@ -100,7 +101,7 @@ class EventCounter:
                 bits = self.stored_bits[node.key], self.stored_bits[node.value]
                 count_attention(chunk, tally, index, part, node, *bits)
             else:
-                count_sums(chunk, tally, index, part, node, self.program.injection.name, self.graded)
+                count_sums(chunk, tally, index, part, node, self.host, self.graded)
             if not isinstance(node, IntegerReadout):
                 count_outputs(chunk, tally, index, part, node, self.outputs[index], part.node in self.spread)
         return tally

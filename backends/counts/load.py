@@ -21,46 +21,50 @@ def step_load(
 
     Args:
         synops: (tokens, T, slices), by logical step.
-        neurocore: (slices,), index of its neurocore.
+        neurocore: (slices,), index of its neurocore, ascending.
         neurons: (slices,), neurons updated per step.
         norms: (slices,), norm operations per step.
         skew: (slices,), steps behind the injection.
         neurocores: number of neurocores.
     """
-    tokens, steps, _ = synops.shape
+    tokens, steps, slices = synops.shape
     depth = max(skew, default=0)
     updates = np.zeros(neurocores, np.int64)
     np.add.at(updates, neurocore, neurons)
-    groups = _Groups(updates)
-    pipelined = np.empty((tokens, steps, len(groups.sizes)), np.int64)
-    for step in range(steps):
-        pipelined[:, step] = groups.largest(_by_neurocore(synops[:, step], neurocore, neurocores))
-    sequential = np.empty((tokens, steps + depth, len(groups.sizes)), np.int64)
+    groups = _Groups(neurocore, updates)
     delays = np.asarray(skew, np.int64)
+    pipelined = groups.largest(synops)
+    sequential = np.empty((tokens, steps + depth, len(groups.sizes)), np.int64)
+    together = max(1, ENTRIES_AT_ONCE // ((steps + depth) * max(1, slices)))
+    for first in range(0, tokens, together):
+        some = synops[first : first + together]
+        at_work = np.zeros((len(some), steps + depth, slices), np.int64)
+        for delay in np.unique(delays):
+            working = np.flatnonzero(delays == delay)
+            at_work[:, delay : delay + steps, working] = some[:, :, working]
+        sequential[first : first + together] = groups.largest(at_work)
     largest_norm = np.zeros(steps + depth, np.int64)
     for step in range(steps + depth):
-        working = np.flatnonzero((delays <= step) & (step < delays + steps))
-        at_work = synops[:, step - delays[working], working]
-        sequential[:, step] = groups.largest(_by_neurocore(at_work, neurocore[working], neurocores))
+        working = (delays <= step) & (step < delays + steps)
         largest_norm[step] = norms[working].max(initial=0)
     return StepLoad(updates=groups.sizes, pipelined=pipelined, sequential=sequential, norms=largest_norm)
 
 
-class _Groups:
-    """Neurocores by the number of neurons that they update."""
+ENTRIES_AT_ONCE = 1 << 21
+"""Numbers that are held at once for tokens that travel alone: 16 MB."""
 
-    def __init__(self, updates: IntArray) -> None:
+
+class _Groups:
+    """Neurocores that hold slices, by the number of neurons that they update."""
+
+    def __init__(self, neurocore: IntArray, updates: IntArray) -> None:
+        used, self.first_slice = np.unique(neurocore, return_index=True)
+        updates = updates[used]
         self.order = np.argsort(updates, kind="stable")
         self.sizes, self.starts = np.unique(updates[self.order], return_index=True)
 
     def largest(self, synops: IntArray) -> IntArray:
-        """(tokens, neurocores) to (tokens, groups)."""
-        largest: IntArray = np.maximum.reduceat(synops[:, self.order], self.starts, axis=1)
+        """(tokens, steps, slices) to (tokens, steps, groups)."""
+        by_neurocore = np.add.reduceat(synops, self.first_slice, axis=2)
+        largest: IntArray = np.maximum.reduceat(by_neurocore[..., self.order], self.starts, axis=2)
         return largest
-
-
-def _by_neurocore(synops: IntArray, neurocore: IntArray, neurocores: int) -> IntArray:
-    """(tokens, slices) to (tokens, neurocores)."""
-    sums = np.zeros((neurocores, len(synops)), np.int64)
-    np.add.at(sums, neurocore, synops.T)
-    return sums.T

@@ -1,5 +1,6 @@
 """The fast simulator: the same bits as `reference`, in C++."""
 
+from bispik.backends.sim.batch import SimBatch
 from bispik.backends.sim.session import SimSession
 
-__all__ = ["SimSession"]
+__all__ = ["SimBatch", "SimSession"]

@@ -12,7 +12,7 @@ from bispik.backends.activity import Activity, Reading, checked_tokens, require_
 from bispik.backends.counts.chunk import CountedChunk, Demands
 from bispik.backends.sim import _kernels
 from bispik.backends.sim.kernel_path import chosen_path
-from bispik.backends.sim.network import native_network
+from bispik.backends.sim.network import NativeNetwork, native_network
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -35,7 +35,7 @@ class SimSession:
         self.native = native_network(program)
         self.engine = _kernels.Engine(self.native.network, path=chosen_path(), threads=threads)
         self.sequence = _kernels.Sequence(self.native.network)
-        self.execution_mode = f"sim: C++ kernels ({self.engine.path}), bit-exact with the reference"
+        self.execution_mode = mode_of(self.engine)
 
     def feed(self, token_ids: Ids) -> Activity:
         """Run the next tokens of the sequence."""
@@ -108,9 +108,19 @@ class SimSession:
             counts=counts,
         )
         self.position += len(ids)
-        spiking = (IntegerPopulation, IntegerAttention)
-        saturations = {n.name: int(clipped[index[n.name]]) for n in program.nodes if isinstance(n, spiking)}
+        saturations = saturations_of(program, self.native, clipped)
         return Reading(accumulators=accumulators, sums=sums.astype(np.int64)), saturations
+
+
+def mode_of(engine: _kernels.Engine) -> str:
+    """Return in words what runs."""
+    return f"sim: C++ kernels ({engine.path}), bit-exact with the reference"
+
+
+def saturations_of(program: QuantizedProgram, native: NativeNetwork, clipped: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Return by population and attention how many membrane updates the engine clipped, of its numbers by node."""
+    spiking = (IntegerPopulation, IntegerAttention)
+    return {node.name: int(clipped[native.index[node.name]]) for node in program.nodes if isinstance(node, spiking)}
 
 
 class NativeDemands:

@@ -16,10 +16,11 @@ from bispik.backends.counts import EVENTS, EventCounts, count_events
 from bispik.backends.many import Workers, map_sequences, merged_counts
 from bispik.backends.registry import DEFAULTS, RunOptions, open_session
 from bispik.backends.run import Request, Sampling, SequenceRun, run_sequence
+from bispik.backends.together import run_together
 from bispik.compiler.artifact import save_program
 from bispik.compiler.mapping import MappedProgram
 from bispik.models.errors import BispikError
-from tests.mappings import scattered
+from tests.mappings import scattered, small_target
 from tests.networks import random_program, random_tokens
 
 SAMPLED = Sampling(temperature=2.0, top_k=7, seed=5)
@@ -171,3 +172,28 @@ def test_options_and_probes_that_a_backend_does_not_have_are_refused() -> None:
         open_session("sim", network, options=RunOptions(threads=0))
     with pytest.raises(BispikError, match="no population to probe is called nobody"):
         open_session("sim", network, ["nobody"])
+
+
+@pytest.mark.parametrize("form", [{}, {"spikes": "ternary"}, {"norm": True, "stream": True, "pre_spike": False}])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sequences_side_by_side_are_those_that_each_would_be_alone(form: dict[str, Any], threads: int) -> None:
+    program = random_program(2, window=12, heads=2, head_dim=4, **form)
+    mapped = scattered(program, 2, small_target(500))
+    requests = [
+        Request(
+            prompt=tuple(random_tokens(program, number, length).tolist()),
+            max_new_tokens=new,
+            sampling=Sampling(temperature=0.8, top_k=5, seed=3),
+            stream=number,
+        )
+        for number, (length, new) in enumerate([(3, 5), (12, 4), (1, 0), (2, 20)])
+    ]
+    options = RunOptions(threads=threads)
+    together = run_together(mapped, requests, options)
+    for request, run in zip(requests, together, strict=True):
+        alone = run_sequence(mapped, request, "reference", RunOptions())
+        assert run.token_ids.tolist() == alone.token_ids.tolist()
+        for event in EVENTS:
+            np.testing.assert_array_equal(run.counts.events[event], alone.counts.events[event])
+            np.testing.assert_array_equal(run.counts.per_token[event], alone.counts.per_token[event])
+    assert merged_counts(run.counts for run in together).tokens == sum(len(run.token_ids) for run in together)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bispik.backends.activity import Activity
+from bispik.backends.activity import Activity, reading_of
 from bispik.backends.reference import NeuronState, ReferenceSession
-from bispik.backends.sim import SimSession
+from bispik.backends.sim import SimBatch, SimSession
+from bispik.backends.sim.kernel_path import VARIABLE, available_paths
 from bispik.compiler.graph import Reset, Spikes
-from bispik.compiler.program import IntegerNeurons, IntegerPopulation, QuantizedProgram
+from bispik.compiler.program import IntegerAttention, IntegerNeurons, IntegerNode, IntegerPopulation, QuantizedProgram
 from bispik.models.errors import BispikError
 from tests.networks import random_program, random_tokens
 
@@ -69,6 +71,141 @@ def test_sim_equals_reference_for_any_program_and_any_split_of_the_tokens(
     for part in (tokens[:split], tokens[split:]):
         if len(part):
             assert_same(reference.feed(part), sim.feed(part))
+
+
+large_forms = st.fixed_dictionaries(
+    {
+        "layers": st.integers(0, 2),
+        "heads": st.integers(1, 3),
+        "head_dim": st.sampled_from([1, 7, 16, 63, 64, 65, 128, 130]),
+        "inner": st.integers(1, 300),
+        "vocabulary": st.integers(2, 200),
+        "steps": st.integers(1, 8),
+        "window": st.sampled_from([1, 3, 63, 64, 65, 130]),
+        "neuron_program": st.just("bispik"),
+        "soft": st.booleans(),
+        "ternary": st.booleans(),
+        "pre_spike": st.booleans(),
+        "mixed_spike": st.booleans(),
+        "block_output": st.booleans(),
+        "norm": st.booleans(),
+        "stream": st.booleans(),
+    }
+)
+
+
+def wild(program: QuantizedProgram, seed: int) -> QuantizedProgram:
+    """The program with numbers that no compiler would choose: currents that saturate, thresholds that are met exactly,
+    weights of -128, every decay and shift."""
+    random = np.random.default_rng(seed)
+
+    def neurons(constants: IntegerNeurons, unit: int) -> IntegerNeurons:
+        lowest = 0 if constants.spikes == "ternary" else -4
+        threshold = (random.integers(lowest, 12, constants.size) * unit).clip(-(2**31), 2**31 - 1)
+        subtract = np.abs(threshold) if constants.reset == "soft" else np.zeros(constants.size)
+        return replace(
+            constants,
+            decay=int(random.choice([0, 1, 2048, 4094, 4095])),
+            threshold=threshold.astype(np.int32),
+            subtract=subtract.clip(0, 2**31 - 1).astype(np.int32),
+            bias=(random.integers(-2, 3, constants.size) * unit).clip(-(2**31), 2**31 - 1).astype(np.int32),
+        )
+
+    def changed(node: IntegerNode) -> IntegerNode:
+        exponent = int(random.choice([0, 1, 6, 12, 20, 30]))
+        if isinstance(node, IntegerPopulation):
+            inputs = tuple(
+                replace(
+                    projection,
+                    exponent=exponent,
+                    weight=None
+                    if projection.weight is None
+                    else random.choice(np.array([-128, -1, 0, 1, 127], np.int8), projection.weight.shape),
+                )
+                for projection in node.inputs
+            )
+            return replace(node, inputs=inputs, neurons=neurons(node.neurons, 1 << exponent))
+        if isinstance(node, IntegerAttention):
+            return replace(node, exponent=exponent, neurons=neurons(node.neurons, 1 << exponent))
+        return node
+
+    return replace(program, nodes=tuple(changed(node) for node in program.nodes))
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    form=large_forms,
+    seed=st.integers(0, 2**32 - 1),
+    split=st.integers(1, 130),
+    extreme=st.booleans(),
+    path=st.sampled_from(available_paths()),
+    threads=st.integers(1, 3),
+)
+def test_all_kernels_and_threads_equal_the_reference_whatever_the_numbers(
+    form: dict[str, object], seed: int, split: int, extreme: bool, path: str, threads: int
+) -> None:
+    program = program_of(form, seed)
+    if extreme:
+        program = wild(program, seed)
+    probes = [population.name for population in program.of_kind(IntegerPopulation)]
+    tokens = random_tokens(program, seed)[: 20 if seed % 3 else None]
+    reference = ReferenceSession(program, probes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, path)
+        sim, reader = SimSession(program, probes, threads=threads), SimSession(program, threads=threads)
+    assert f"({path})" in sim.execution_mode
+    for part in (tokens[:split], tokens[split:]):
+        if len(part):
+            expected = reference.feed(part)
+            assert_same(expected, sim.feed(part))
+            reading = reader.read(part)
+            np.testing.assert_array_equal(reading.accumulators, expected.accumulators)
+            np.testing.assert_array_equal(reading.sums, reading_of(program, expected).sums)
+
+
+@settings(max_examples=40, deadline=None)
+@given(form=large_forms, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_sequences_side_by_side_read_what_each_reads_alone(
+    form: dict[str, object], seed: int, data: st.DataObject
+) -> None:
+    program = program_of(form, seed)
+    number = data.draw(st.integers(1, 4))
+    batch, alone = SimBatch(program, number, threads=2), [SimSession(program) for _ in range(number)]
+    for _ in range(3):
+        turns: list[npt.NDArray[np.int64] | None] = []
+        for session in alone:
+            room = program.window - session.position
+            count = data.draw(st.integers(0, min(room, 70)))
+            turns.append(random_tokens(program, data.draw(st.integers(0, 99)), count) if count else None)
+        for session, ids, reading in zip(alone, turns, batch.read(turns), strict=True):
+            assert (ids is None) == (reading is None)
+            if ids is not None and reading is not None:
+                expected = session.read(ids)
+                np.testing.assert_array_equal(reading.accumulators, expected.accumulators)
+                np.testing.assert_array_equal(reading.sums, expected.sums)
+
+
+def test_silence_and_every_neuron_spiking() -> None:
+    program = random_program(4, head_dim=20, inner=70, steps=4)
+    for threshold in (2**23 - 1, -(2**23)):
+        nodes = tuple(
+            replace(n, neurons=replace(n.neurons, threshold=np.full(n.neurons.size, threshold, np.int32)))
+            if isinstance(n, IntegerPopulation | IntegerAttention)
+            else n
+            for n in program.nodes
+        )
+        extreme = replace(program, nodes=nodes)
+        tokens = random_tokens(extreme, 1)
+        expected = ReferenceSession(extreme).feed(tokens)
+        assert_same(expected, SimSession(extreme, threads=2).feed(tokens))
+        spikes = expected.outputs["block_00/ffn/fc1"]
+        assert spikes.all() if threshold < 0 else not spikes.any()
+
+
+def test_kernels_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "amx2")
+    with pytest.raises(BispikError, match=r"BISPIK_KERNELS=amx2: this build has no such kernels; here are portable"):
+        SimSession(random_program(0, layers=0))
 
 
 @pytest.mark.parametrize("reset", ["soft", "hard"])

@@ -7,27 +7,6 @@
 namespace bispik {
 namespace {
 
-// Masks of the steps in which channels of a node sent anything, OR'ed into `masks`.
-void add_sent(const Block& block, int node, int token, int start, int stop, std::uint8_t* masks) {
-    const Node& from = block.network->nodes[static_cast<std::size_t>(node)];
-    const Output& output = block.outputs[static_cast<std::size_t>(node)];
-    const std::size_t size = static_cast<std::size_t>(from.size), row = static_cast<std::size_t>(token) * size;
-    const std::size_t first = static_cast<std::size_t>(start), count = static_cast<std::size_t>(stop - start);
-    if (from.form.graded) {
-        for (int t = 0; t < block.network->steps; ++t) {
-            const std::int32_t* values = output.graded.data() + row * static_cast<std::size_t>(block.network->steps) +
-                                         static_cast<std::size_t>(t) * size + first;
-            for (std::size_t j = 0; j < count; ++j) masks[j] |= static_cast<std::uint8_t>((values[j] != 0) << t);
-        }
-        return;
-    }
-    const std::uint8_t* plus = output.plus.data() + row + first;
-    for (std::size_t j = 0; j < count; ++j) masks[j] |= plus[j];
-    if (!from.form.negative) return;
-    const std::uint8_t* minus = output.minus.data() + row + first;
-    for (std::size_t j = 0; j < count; ++j) masks[j] |= minus[j];
-}
-
 // Bits of word `word` that belong to tokens [first, last).
 std::uint64_t tokens_in_word(int word, int first, int last) {
     const int low = std::max(first - 64 * word, 0), high = std::min(last - 64 * word, 64);
@@ -87,21 +66,64 @@ void count_partials(const Block& block, const PartialSegment& segment, int token
 
 }  // namespace
 
-void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, std::int32_t* counts) {
+void Sent::update(const Block& block, const Counting& counting) {
+    masks_.assign(block.network->nodes.size(), nullptr);
+    made_.resize(masks_.size());
+    for (const Segment& segment : counting.segments) {
+        for (const int node : segment.nodes) make(block, node);
+    }
+}
+
+void Sent::make(const Block& block, int index) {
+    const std::size_t at = static_cast<std::size_t>(index);
+    if (masks_[at]) return;
+    const Node& node = block.network->nodes[at];
+    const Output& output = block.outputs[at];
+    masks_[at] = output.plus.data();
+    if (!node.form.graded && !node.form.negative) return;
+    const std::size_t steps = static_cast<std::size_t>(block.network->steps), size = static_cast<std::size_t>(node.size);
+    std::vector<std::uint8_t>& made = made_[at];
+    made.assign(static_cast<std::size_t>(block.tokens()) * size, 0);
+    masks_[at] = made.data();
+    if (!node.form.graded) {
+        for (std::size_t i = 0; i < made.size(); ++i) made[i] = output.plus[i] | output.minus[i];
+        return;
+    }
+    for (std::size_t row = 0; row < static_cast<std::size_t>(block.tokens()) * steps; ++row) {
+        const std::int32_t* values = output.graded.data() + row * size;
+        std::uint8_t* masks = made.data() + row / steps * size;
+        const std::size_t step = row % steps;
+        for (std::size_t j = 0; j < size; ++j) masks[j] |= static_cast<std::uint8_t>((values[j] != 0) << step);
+    }
+}
+
+void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, Sent& sent,
+                 std::int32_t* counts) {
     const std::size_t steps = static_cast<std::size_t>(block.network->steps);
     const std::size_t segments = counting.segments.size(), scores = counting.scores.size();
     const std::size_t all = segments + scores + counting.partials.size();
+    sent.update(block, counting);
     pool.run(block.tokens(), [&](int token) {
         std::int32_t* row = counts + static_cast<std::size_t>(token) * all * steps;
         std::fill_n(row, all * steps, 0);
-        std::vector<std::uint8_t> masks;
+        std::vector<std::uint8_t> any;
         for (std::size_t i = 0; i < segments; ++i) {
             const Segment& segment = counting.segments[i];
-            masks.assign(static_cast<std::size_t>(segment.stop - segment.start), 0);
-            for (const int node : segment.nodes) add_sent(block, node, token, segment.start, segment.stop, masks.data());
-            std::int64_t found[kMaximalSteps] = {};
-            kernels.count_masks(masks.data(), masks.size(), found);
-            for (std::size_t t = 0; t < steps; ++t) row[i * steps + t] = static_cast<std::int32_t>(found[t]);
+            const std::size_t width = static_cast<std::size_t>(segment.stop - segment.start);
+            const auto masks_of = [&](int node) {
+                const int size = block.network->nodes[static_cast<std::size_t>(node)].size;
+                return sent.masks(node) + static_cast<std::size_t>(token) * static_cast<std::size_t>(size) + segment.start;
+            };
+            const std::uint8_t* masks = masks_of(segment.nodes[0]);
+            if (segment.nodes.size() > 1) {
+                any.assign(masks, masks + width);
+                for (const int node : segment.nodes) {
+                    const std::uint8_t* more = masks_of(node);
+                    for (std::size_t j = 0; j < width; ++j) any[j] |= more[j];
+                }
+                masks = any.data();
+            }
+            kernels.count_masks(masks, width, block.network->steps, row + i * steps);
         }
         for (std::size_t i = 0; i < scores; ++i) count_scores(block, counting.scores[i], token, row + (segments + i) * steps);
         for (std::size_t i = 0; i < counting.partials.size(); ++i) {

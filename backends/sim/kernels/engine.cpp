@@ -118,7 +118,7 @@ void Engine::run_block(std::span<const Place> places, std::size_t first, const s
     }
     if (results.counts) {
         const std::size_t all = counting.segments.size() + counting.scores.size() + counting.partials.size();
-        count_block(block_, counting, kernels_, pool_, results.counts + first * all * steps);
+        count_block(block_, counting, kernels_, pool_, sent_, results.counts + first * all * steps);
     }
 }
 

@@ -52,6 +52,19 @@ struct Counting {
     std::vector<PartialSegment> partials;
 };
 
+// By node: masks of the steps in which its channels sent anything, [tokens][size] of the last block that was counted.
+class Sent {
+   public:
+    void update(const Block& block, const Counting& counting);
+    const std::uint8_t* masks(int node) const { return masks_[static_cast<std::size_t>(node)]; }
+
+   private:
+    void make(const Block& block, int index);
+
+    std::vector<std::vector<std::uint8_t>> made_;
+    std::vector<const std::uint8_t*> masks_;  // null for nodes that nobody counts
+};
+
 struct Results {
     std::int64_t* accumulators = nullptr;  // [tokens][vocabulary]
     std::int32_t* readout_sums = nullptr;  // [tokens][size of the readout's source]: sums over the steps
@@ -78,6 +91,7 @@ class Engine {
     const Kernels& kernels_;
     Pool pool_;
     Block block_;
+    Sent sent_;
 };
 
 // How many tokens one block holds at most: their operands stay in the second-level cache.
@@ -97,7 +111,8 @@ void run_population(Block& block, int index, const Kernels& kernels, Pool& pool,
 void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool);
 void run_readout(Block& block, int index, const Kernels& kernels, Pool& pool, std::int64_t* accumulators,
                  std::int32_t* sums);
-void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, std::int32_t* counts);
+void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, Sent& sent,
+                 std::int32_t* counts);
 
 // --- Where 32 bits do not suffice: see wide.cpp ---
 

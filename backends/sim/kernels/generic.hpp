@@ -265,16 +265,17 @@ inline void set_bits(const std::uint8_t* masks, std::size_t size, int step, int 
     }
 }
 
-inline void count_masks(const std::uint8_t* masks, std::size_t size, std::int64_t* counts) {
-    // Each byte of a word is the mask of one channel; eight of them at a time.
-    std::size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        std::uint64_t word;
-        std::memcpy(&word, masks + i, sizeof word);
-        for (int t = 0; t < kMaximalSteps; ++t) counts[t] += bits_in((word >> t) & 0x0101010101010101ull);
-    }
-    for (; i < size; ++i) {
-        for (int t = 0; t < kMaximalSteps; ++t) counts[t] += (masks[i] >> t) & 1;
+inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
+    for (int t = 0; t < steps; ++t) {
+        std::int32_t count = 0;
+        std::size_t i = 0;
+        for (; i + 8 <= size; i += 8) {  // the masks of eight channels in a word
+            std::uint64_t word;
+            std::memcpy(&word, masks + i, sizeof word);
+            count += bits_in((word >> t) & 0x0101010101010101ull);
+        }
+        for (; i < size; ++i) count += (masks[i] >> t) & 1;
+        counts[t] = count;
     }
 }
 

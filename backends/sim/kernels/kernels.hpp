@@ -96,8 +96,8 @@ struct Kernels {
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
 
-    // counts[t] += channels of which bit t is set, for t < 8.
-    void (*count_masks)(const std::uint8_t* masks, std::size_t size, std::int64_t* counts);
+    // counts[t] = channels of which bit t is set, for t < steps.
+    void (*count_masks)(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts);
 };
 
 }  // namespace bispik

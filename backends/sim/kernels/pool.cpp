@@ -1,5 +1,8 @@
 #include "pool.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -11,6 +14,8 @@ constexpr int kTaskBits = 24;  // tasks of a round; the 16 bits above both numbe
 constexpr std::uint64_t kTaskMask = (1ull << kTaskBits) - 1;
 constexpr int kSpins = 2000;
 constexpr int kYields = 200;
+constexpr auto kDelay = std::chrono::microseconds(100);  // to wait for another thread before it counts as held up
+constexpr int kLeastPenalty = 256, kLargestPenalty = 1 << 16;
 
 std::uint64_t round_of(std::uint64_t state) { return state >> (2 * kTaskBits); }
 std::uint64_t count_of(std::uint64_t state) { return (state >> kTaskBits) & kTaskMask; }
@@ -38,10 +43,12 @@ Pool::~Pool() {
 }
 
 void Pool::run(int count, const std::function<void(int)>& task) {
-    if (workers_.empty() || count < 2) {
+    if (workers_.empty() || count < 2 || alone_ > 0) {
+        alone_ -= alone_ > 0;
         for (int i = 0; i < count; ++i) task(i);
         return;
     }
+    const auto started = std::chrono::steady_clock::now();
     task_.store(&task, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
     const std::uint64_t round = round_of(state_.load(std::memory_order_relaxed)) + 1;
@@ -49,13 +56,23 @@ void Pool::run(int count, const std::function<void(int)>& task) {
     state_.notify_all();
     while (claim_and_run()) {
     }
-    for (int spins = 0; done_.load(std::memory_order_acquire) < count; ++spins) {
-        if (spins < kSpins) {
-            pause();
-        } else {
-            std::this_thread::yield();
+    await_others(count, started);
+}
+
+void Pool::await_others(int count, std::chrono::steady_clock::time_point started) {
+    for (int spins = 0; spins < kSpins; ++spins) {
+        if (done_.load(std::memory_order_acquire) == count) {
+            penalty_ -= penalty_ > kLeastPenalty;
+            return;
         }
+        pause();
     }
+    const auto finished = std::chrono::steady_clock::now();
+    while (done_.load(std::memory_order_acquire) < count) std::this_thread::yield();
+    // A thread that works on its last task needs no longer for it than all of this one's took.
+    if (std::chrono::steady_clock::now() - finished < std::max<std::chrono::nanoseconds>(kDelay, finished - started)) return;
+    penalty_ = std::clamp(2 * penalty_, kLeastPenalty, kLargestPenalty);
+    alone_ = penalty_;
 }
 
 bool Pool::claim_and_run() {

@@ -3,9 +3,14 @@
 // Tasks are claimed one by one from a counter, so a thread that the operating system holds up keeps back one task and
 // not a fixed share of the work. Waiting threads spin shortly, because the next node comes within microseconds, then
 // yield, and sleep when nothing comes for longer.
+//
+// On a busy machine a thread can be held up in the middle of a task, for milliseconds, and everybody waits. The pool then
+// does without its threads for some rounds, and for twice as many each time that it happens again: two threads are hardly
+// slower than one where there is no processor for the second.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <thread>
@@ -29,8 +34,11 @@ class Pool {
     void work();
     std::uint64_t await_round(std::uint64_t last) const;
     bool claim_and_run();
+    void await_others(int count, std::chrono::steady_clock::time_point started);
 
     std::vector<std::thread> workers_;
+    int alone_ = 0;    // rounds that the calling thread does alone
+    int penalty_ = 0;  // rounds that it will after the next delay
     std::atomic<bool> stop_{false};
     // The round, its number of tasks and the next task in one word, so that a late thread cannot claim a task of a
     // round that it does not know.

@@ -185,11 +185,25 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
     }
 }
 
+// --- Counting ---
+
+void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
+    for (int t = 0; t < steps; ++t) counts[t] = 0;
+    for (std::size_t i = 0; i < size; i += 64) {
+        const int rest = size - i < 64 ? static_cast<int>(size - i) : 64;
+        const __m512i some = _mm512_maskz_loadu_epi8(existing(rest), masks + i);
+        for (int t = 0; t < steps; ++t) {
+            const __mmask64 spiked = _mm512_test_epi8_mask(some, _mm512_set1_epi8(static_cast<char>(1 << t)));
+            counts[t] += generic::bits_in(spiked);
+        }
+    }
+}
+
 }  // namespace
 
 const Kernels& vnni_kernels() {
     static const Kernels kernels{"vnni", add_rows, interleave, multiply, generic::run_neurons, attend,
-                                 generic::set_bits, generic::count_masks};
+                                 generic::set_bits, count_masks};
     return kernels;
 }
 
