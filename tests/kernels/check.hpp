@@ -11,7 +11,7 @@
 namespace bispik::test {
 
 class Random {
-   public:
+ public:
     explicit Random(std::uint64_t seed) : bits_(seed) {}
 
     // Both ends included.
@@ -25,14 +25,14 @@ class Random {
     bool chance(double share) { return static_cast<double>(bits_() >> 11) < share * 9007199254740992.0; }
     std::uint64_t word() { return bits_(); }
 
-   private:
+ private:
     std::mt19937_64 bits_;
 };
 
 // Memory for exactly `size` values that need not begin at a whole line: a sanitizer sees every access behind its end.
 template <typename Value>
 class Exact {
-   public:
+ public:
     Exact() : Exact(0, 0) {}
     Exact(std::size_t size, int skipped) : skipped_(static_cast<std::size_t>(skipped)), memory_(skipped_ + size) {}
 
@@ -44,7 +44,7 @@ class Exact {
     Value* begin() { return data(); }
     Value* end() { return data() + size(); }
 
-   private:
+ private:
     std::size_t skipped_;
     std::vector<Value> memory_;
 };

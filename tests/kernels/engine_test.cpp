@@ -65,7 +65,8 @@ Counting random_counting(Random& random, const Network& network) {
 }
 
 // Counts of one token: [segments, scores, partials][steps].
-Numbers plain_counts(const Network& network, const Counting& counting, const PlainSequence& sequence, std::size_t position) {
+Numbers plain_counts(const Network& network, const Counting& counting, const PlainSequence& sequence,
+                     std::size_t position) {
     const PlainToken& token = sequence.tokens[position];
     const std::size_t steps = at(network.steps);
     Numbers counts;
@@ -114,7 +115,8 @@ struct Written {
     Record record;
     Results results;
 
-    Written(const RandomNetwork& made, const Counting& counting, std::size_t tokens, std::size_t stride, std::int64_t* clipped) {
+    Written(const RandomNetwork& made, const Counting& counting, std::size_t tokens, std::size_t stride,
+            std::int64_t* clipped) {
         const Network& network = made.network;
         const std::size_t rows = tokens * at(network.steps);
         record.score_stride = stride;
@@ -134,7 +136,8 @@ struct Written {
         results = {accumulators.data(), sums.data(), clipped, counts.data()};
     }
 
-    void expect_row(std::size_t row, const PlainToken& token, const Numbers& wanted_counts, const std::string& where) const {
+    void expect_row(std::size_t row, const PlainToken& token, const Numbers& wanted_counts,
+                    const std::string& where) const {
         const auto compare = [&](const auto& array, const Numbers& wanted, std::size_t index, const std::string& what) {
             expect_same(array.data() + index * wanted.size(), wanted.data(), wanted.size(), where + what);
         };
@@ -154,7 +157,8 @@ struct Written {
                 for (std::size_t head = 0; head < steps[t].size(); ++head) {
                     Numbers wanted = steps[t][head];
                     wanted.resize(record.score_stride, 0);
-                    compare(array, wanted, (row * steps.size() + t) * steps[t].size() + head, "scores of node " + std::to_string(node));
+                    compare(array, wanted, (row * steps.size() + t) * steps[t].size() + head,
+                            "scores of node " + std::to_string(node));
                 }
             }
         }
@@ -173,8 +177,10 @@ struct GivenSpikes {
         plus = {tokens * size, random.number(0, 15)};
         minus = {node.form.negative ? tokens * size : 0, random.number(0, 15)};
         const int rate = random.one_of({0, 10, 50, 100});
-        for (std::uint8_t& mask : plus) mask = static_cast<std::uint8_t>(random.number(0, 99) < rate ? random.number(0, 255) : 0);
-        for (std::size_t i = 0; i < minus.size(); ++i) minus[i] = static_cast<std::uint8_t>(random.number(0, 255) & ~plus[i]);
+        for (std::uint8_t& mask : plus)
+            mask = static_cast<std::uint8_t>(random.number(0, 99) < rate ? random.number(0, 255) : 0);
+        for (std::size_t i = 0; i < minus.size(); ++i)
+            minus[i] = static_cast<std::uint8_t>(random.number(0, 255) & ~plus[i]);
     }
 
     std::vector<Numbers> plain(const Network& network, std::size_t token) const {
@@ -232,7 +238,8 @@ struct Case {
             }
             if (given) {
                 const std::size_t offset = first * given->size;
-                masks.push_back({0, given->plus.data() + offset, given->minus.size() ? given->minus.data() + offset : nullptr});
+                masks.push_back(
+                    {0, given->plus.data() + offset, given->minus.size() ? given->minus.data() + offset : nullptr});
             }
             Written written(made, counting, places.size(), at(network.window), found_clipped.data());
             engine.run(places, masks, written.record, written.results, counting, [] {});

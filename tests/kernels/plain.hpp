@@ -20,28 +20,28 @@ using Numbers = std::vector<std::int64_t>;
 
 // One token: what every node sent and kept.
 struct PlainToken {
-    std::vector<std::vector<Numbers>> outputs;          // [node][step][size]
-    std::vector<std::vector<Numbers>> membranes;        // [node][step][size], of populations
+    std::vector<std::vector<Numbers>> outputs;                // [node][step][size]
+    std::vector<std::vector<Numbers>> membranes;              // [node][step][size], of populations
     std::map<int, std::vector<std::vector<Numbers>>> scores;  // by attention: [step][head][stored]
     Numbers accumulators, readout_sums;
 };
 
 // A sequence on its own.
 class PlainSequence {
-   public:
+ public:
     explicit PlainSequence(const Network& network) : network_(network), clipped(network.nodes.size(), 0) {}
 
     // Spikes of `given` nodes: [node][step][size], others empty.
     const PlainToken& run(std::int64_t token, const std::vector<std::vector<Numbers>>& given);
 
-   private:
+ private:
     const Network& network_;
 
-   public:
+ public:
     std::vector<PlainToken> tokens;  // all that were run
     Numbers clipped;                 // by node
 
-   private:
+ private:
     Numbers current(const PlainToken& token, const Node& node, std::size_t step) const;
     void run_neurons(PlainToken& token, std::size_t index);
     void attend(PlainToken& token, std::size_t index);

@@ -18,7 +18,8 @@ std::size_t at(int index) { return static_cast<std::size_t>(index); }
 RandomNetwork::RandomNetwork(Random& random, int tokens, int steps, int largest_size) : random_(random) {
     network.steps = steps;
     network.window = tokens + random.one_of({0, 0, 1, random.number(0, 70)});
-    const int heads = random.number(1, 3), head_dim = random.one_of({1, random.number(1, largest_size), random.number(1, largest_size)});
+    const int heads = random.number(1, 3),
+              head_dim = random.one_of({1, random.number(1, largest_size), random.number(1, largest_size)});
     const int size = head_dim * heads;
     add_input(size);
     add_population(size, 0);
@@ -108,9 +109,10 @@ void RandomNetwork::add_attention(int head_dim) {
     while (node.exponent < most - 8 && random_.chance(.8)) ++node.exponent;
     node.cache = network.attentions++;
     set_neurons(node, at(node.heads), std::int64_t{head_dim} << node.exponent);
-    const bool negative = node.neurons.ternary || std::any_of(node.inputs.begin(), node.inputs.end(), [&](const Synapses& input) {
-        return network.nodes[at(input.source)].form.negative;
-    });
+    const bool negative =
+        node.neurons.ternary || std::any_of(node.inputs.begin(), node.inputs.end(), [&](const Synapses& input) {
+            return network.nodes[at(input.source)].form.negative;
+        });
     node.form = {true, negative, network.window};
     add(std::move(node), network.window);
 }
@@ -136,7 +138,8 @@ void RandomNetwork::add_norm(int size) {
     node.fraction_bits = random_.number(0, 8);
     node.root_bits = random_.number(0, 8);
     node.epsilon = random_.one_of({0, 1, random_.number(0, 100'000)});
-    const auto reach = static_cast<std::int64_t>(std::ldexp(std::sqrt(static_cast<double>(size)), node.fraction_bits)) + 2;
+    const auto reach =
+        static_cast<std::int64_t>(std::ldexp(std::sqrt(static_cast<double>(size)), node.fraction_bits)) + 2;
     node.form = {true, true, reach};
     add(std::move(node), reach);
 }
@@ -173,7 +176,9 @@ void RandomNetwork::set_neurons(Node& node, std::size_t count, std::int64_t curr
     std::int64_t added = current, largest_subtract = 0, largest_bias = 0;
     for (std::size_t j = 0; j < count; ++j) {
         const int high = regime == 2 ? std::min(scale, 3) : scale;
-        threshold.push_back(regime == 0 ? kMembraneMax : regime == 1 && !ternary ? -kMembraneMax - 1 : random_.number(low, high));
+        threshold.push_back(regime == 0               ? kMembraneMax
+                            : regime == 1 && !ternary ? -kMembraneMax - 1
+                                                      : random_.number(low, high));
         subtract.push_back(hard ? 0 : random_.number(0, scale));
         bias.push_back(regime == 2 ? random_.number(-1, 1) : random_.number(-scale, scale));
         largest_subtract = std::max<std::int64_t>(largest_subtract, subtract.back());

@@ -1,4 +1,5 @@
-// Networks of every kind of node, in sizes that are multiples of nothing, whose numbers keep what the engine was promised.
+// Networks of every kind of node, in sizes that are multiples of nothing, whose numbers keep what the engine was
+// promised.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace bispik::test {
 
 class RandomNetwork {
-   public:
+ public:
     // `tokens` is the length of the longest sequence; the window ends there or later.
     RandomNetwork(Random& random, int tokens, int steps, int largest_size);
 
@@ -21,10 +22,12 @@ class RandomNetwork {
     // Whether a node's outputs fit the 16 bits of a record.
     bool recordable(int node) const { return reach_[static_cast<std::size_t>(node)] < 1 << 15; }
 
-   private:
+ private:
     int size_of(int node) const { return network.nodes[static_cast<std::size_t>(node)].size; }
     std::vector<int> candidates(bool spiking, int size, std::int64_t most) const;
-    int pick(const std::vector<int>& nodes) { return nodes[static_cast<std::size_t>(random_.between(0, static_cast<std::int64_t>(nodes.size()) - 1))]; }
+    int pick(const std::vector<int>& nodes) {
+        return nodes[static_cast<std::size_t>(random_.between(0, static_cast<std::int64_t>(nodes.size()) - 1))];
+    }
     void add(Node node, std::int64_t reach);
     void add_input(int size);
     void add_population(int size, int source);
