@@ -61,7 +61,11 @@ def check_source(source: Path, tracked: set[str]) -> None:
 
 def check_contents(wheel: Path, tracked: set[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        held = {name.removeprefix("bispik/") for name in archive.namelist() if name.startswith("bispik/") and name[-1] != "/"}
+        held = {
+            name.removeprefix("bispik/")
+            for name in archive.namelist()
+            if name.startswith("bispik/") and name[-1] != "/"
+        }
     wanted = {name for name in tracked if name.split("/")[0] in PACKAGES and not name.endswith(CPP)}
     extensions = {name for name in held if name.startswith("backends/sim/_kernels.") and name.endswith(".so")}
     if missing := sorted(wanted - held):
@@ -79,7 +83,9 @@ def repaired(wheel: Path) -> Path:
         if done.returncode == 0:
             (found,) = DIST.glob("*.whl")
             return found
-        print("auditwheel could not repair it: the wheel keeps the tag of this machine's Linux, and is for such ones only")
+        print(
+            "auditwheel could not repair it: the wheel keeps the tag of this machine's Linux, and is for such ones only"
+        )
     return Path(shutil.copy(wheel, DIST))
 
 
@@ -99,7 +105,14 @@ def try_out(wheel: Path) -> None:
         prompt = ["--prompt", "And the LORD", "--max-new-tokens", "8"]
         texts = [
             subprocess.run(
-                [str(place / "bispik-run"), str(folder / "example" / "program.bspk"), *prompt, "--backend", name, "--json"],
+                [
+                    str(place / "bispik-run"),
+                    str(folder / "example" / "program.bspk"),
+                    *prompt,
+                    "--backend",
+                    name,
+                    "--json",
+                ],
                 cwd=folder,
                 check=True,
                 capture_output=True,
@@ -108,7 +121,7 @@ def try_out(wheel: Path) -> None:
             for place, name in ((programs, "sim"), (Path(sys.executable).parent, "reference"))
         ]
         ours, wanted = (json.loads(text) for text in texts)
-        print(ours)
+        print(f"{ours['execution_mode']}: {ours['text']}")
         if ours["text"] != wanted["text"]:
             sys.exit(f"the wheel's simulator says {ours['text']!r}, the reference {wanted['text']!r}")
 
