@@ -28,24 +28,22 @@ struct PlainToken {
 
 // A sequence on its own.
 class PlainSequence {
- public:
-    explicit PlainSequence(const Network& network) : network_(network), clipped(network.nodes.size(), 0) {}
+   public:
+    explicit PlainSequence(const Network& network) : clipped(network.nodes.size(), 0), network_(network) {}
 
     // Spikes of `given` nodes: [node][step][size], others empty.
     const PlainToken& run(std::int64_t token, const std::vector<std::vector<Numbers>>& given);
 
- private:
-    const Network& network_;
-
- public:
     std::vector<PlainToken> tokens;  // all that were run
     Numbers clipped;                 // by node
 
- private:
+   private:
     Numbers current(const PlainToken& token, const Node& node, std::size_t step) const;
     void run_neurons(PlainToken& token, std::size_t index);
     void attend(PlainToken& token, std::size_t index);
     void read_out(PlainToken& token, const Node& node) const;
+
+    const Network& network_;
 };
 
 }  // namespace bispik::test
