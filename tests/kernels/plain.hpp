@@ -28,7 +28,7 @@ struct PlainToken {
 
 // A sequence on its own.
 class PlainSequence {
-   public:
+ public:
     explicit PlainSequence(const Network& network) : clipped(network.nodes.size(), 0), network_(network) {}
 
     // Spikes of `given` nodes: [node][step][size], others empty.
@@ -37,7 +37,7 @@ class PlainSequence {
     std::vector<PlainToken> tokens;  // all that were run
     Numbers clipped;                 // by node
 
-   private:
+ private:
     Numbers current(const PlainToken& token, const Node& node, std::size_t step) const;
     void run_neurons(PlainToken& token, std::size_t index);
     void attend(PlainToken& token, std::size_t index);
