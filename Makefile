@@ -6,6 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What the C++ extension is built from.
 KERNELS := CMakeLists.txt $(wildcard backends/sim/kernels/*)
+CPP := $(wildcard backends/sim/kernels/*.[ch]pp tests/kernels/*.[ch]pp)
 # The lock already holds the dependencies of everything in it. Lava would refuse Python 3.11 and later.
 LOCKED := install --no-deps --no-build-isolation --ignore-requires-python --require-hashes
 UV_VERSION := 0.13.9
@@ -13,13 +14,15 @@ UV_VERSION := 0.13.9
 DEMO_CHECKPOINT := examples/kjv_shakespeare/checkpoint.pt
 DEMO_PROMPT := And the LORD said unto Moses,
 
+, := ,
+
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-all lint format lock clean
+.PHONY: help install demo test test-unit test-all sanitize arm64 lint format wheel lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.runtime ## Install bispik and what it needs to run into .venv
 
@@ -32,12 +35,47 @@ test: lint test-unit ## Lint, and run the tests that take seconds
 test-unit: .venv/.dev ## Run the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
-test-all: lint ## Lint, and run every test
+test-all: lint sanitize ## Lint, and run every test
 	$(BIN)/pytest
+
+# $(call kernels_test,NAME,CMAKE OPTIONS,COMMAND): build the kernels' stand-alone test in build/kernels/NAME and run it.
+define kernels_test
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S . -B build/kernels/$(1) --log-level=WARNING \
+		-DBISPIK_TESTS=ON -DBISPIK_STRICT=ON $(2)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/kernels/$(1) -- --quiet
+	$(3)
+endef
+
+SANITIZED := -DCMAKE_CXX_FLAGS="-D_GLIBCXX_ASSERTIONS -fno-omit-frame-pointer
+# Older thread sanitizers do not start where addresses are very random.
+FIXED_ADDRESSES := $(shell setarch -R true 2> /dev/null && echo setarch -R)
+
+sanitize: .venv/.dev ## Test the kernels alone: as built for use, with address, undefined-behaviour and thread sanitizers
+	$(call kernels_test,release,-DCMAKE_BUILD_TYPE=Release,build/kernels/release/kernels_test 1000)
+	.ci/check_objects build/kernels/release
+	$(call kernels_test,address,-DCMAKE_BUILD_TYPE=RelWithDebInfo $(SANITIZED) -fsanitize=address$(,)undefined -fno-sanitize-recover=all",\
+		build/kernels/address/kernels_test 300)
+	$(call kernels_test,thread,-DCMAKE_BUILD_TYPE=None $(SANITIZED) -g -O1 -fsanitize=thread",$(FIXED_ADDRESSES) build/kernels/thread/kernels_test 100)
+
+ARM64 := aarch64-linux-gnu
+QEMU := qemu-aarch64 -L /usr/$(ARM64)
+
+# Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user. The second processor has no dot products.
+ifneq ($(and $(shell command -v $(ARM64)-g++),$(shell command -v qemu-aarch64)),)
+arm64: .venv/.dev ## Test the kernels for ARM64 in an emulator, if its compiler and QEMU are installed
+	$(call kernels_test,arm64,-DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+		-DCMAKE_CXX_COMPILER=$(ARM64)-g++,$(QEMU) -cpu max build/kernels/arm64/kernels_test 100)
+	$(QEMU) -cpu cortex-a53 build/kernels/arm64/kernels_test 20
+	NM=$(ARM64)-nm .ci/check_objects build/kernels/arm64
+else
+arm64:
+	@echo "skipped: no $(ARM64)-g++ or no qemu-aarch64 (Debian: apt-get install g++-$(ARM64) qemu-user)"
+endif
 
 lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
@@ -45,6 +83,12 @@ lint: .venv/.dev ## Check style, types and the direction of imports
 format: .venv/.dev ## Put the code into its standard form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(CPP)
+
+# The wheel is built from the source package, so that both are known to be whole.
+wheel: .venv/.dev ## Build a source package and a wheel into dist/, and run the wheel in an environment of its own
+	rm -rf dist build/wheel
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/wheel.py
 
 # Keeps the versions that are locked as far as it can; `make lock UPGRADE=--upgrade` takes the newest.
 lock: .venv/.created ## Write requirements/*.txt from pyproject.toml and requirements/runtime.in

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -44,9 +45,8 @@ def table(findings: tuple[Finding, ...]) -> Table:
     """Return the findings for a terminal."""
     result = Table("part", "found", "what that means", title="bispik installation", title_justify="left")
     for finding in findings:
-        result.add_row(
-            finding.part, finding.found or "missing", finding.note, style=None if finding.found else "yellow"
-        )
+        note = escape(finding.note)  # `bispik[train]` is no markup
+        result.add_row(finding.part, finding.found or "missing", note, style=None if finding.found else "yellow")
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from bispik.cli.compile import main
+from bispik.cli.doctor import Finding, table
 from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
 from tests.checkpoints import random_checkpoint
 
@@ -135,6 +138,12 @@ def test_doctor_and_targets_need_no_checkpoint(capsys: Capture) -> None:
     assert parts["lava-loihi (Intel)"] is None
     assert main(["--list-targets", "--json"]) == 0
     assert "loihi2" in json.loads(capsys.readouterr().out)
+
+
+def test_doctor_prints_the_brackets_of_an_extra() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table((Finding(part="transformers", found="", note="pip install 'bispik[train]'"),)))
+    assert "pip install 'bispik[train]'" in console.export_text()
 
 
 class Bomb:

@@ -5,8 +5,14 @@
 namespace bispik {
 
 const Kernels& avx2_kernels() {
-    static const Kernels kernels{"avx2", generic::add_rows, nullptr, nullptr, generic::run_neurons, generic::attend,
-                                 generic::set_bits, generic::count_masks};
+    static const Kernels kernels{"avx2",
+                                 generic::add_rows,
+                                 nullptr,
+                                 nullptr,
+                                 generic::run_neurons,
+                                 generic::attend,
+                                 generic::set_bits,
+                                 generic::count_masks};
     return kernels;
 }
 

@@ -20,9 +20,9 @@ struct Place {
 struct Plane {
     bool negative;
     int shift;
-    bool binary = false;                  // as `masks`, else as `values`
-    int count = 0;                        // rows, a multiple of kRowsAtOnce
-    int nonzero = 0;                      // rows without the padding
+    bool binary = false;  // as `masks`, else as `values`
+    int count = 0;        // rows, a multiple of kRowsAtOnce
+    int nonzero = 0;      // rows without the padding
     std::vector<std::int32_t> rows;
     std::vector<std::uint8_t> masks;      // [rows]
     std::vector<std::uint8_t> values;     // [rows][kMaximalSteps]
@@ -50,9 +50,9 @@ using ScoreSpikes = std::vector<std::uint64_t>;
 struct Block {
     const Network* network;
     std::vector<Place> places;
-    std::vector<Output> outputs;       // by node
-    std::vector<ScoreSpikes> scores;   // by attention
-    std::vector<std::int64_t> clipped; // by node: membrane updates that were clipped, in this run
+    std::vector<Output> outputs;        // by node
+    std::vector<ScoreSpikes> scores;    // by attention
+    std::vector<std::int64_t> clipped;  // by node: membrane updates that were clipped, in this run
 
     int tokens() const { return static_cast<int>(places.size()); }
 };

@@ -16,7 +16,8 @@ std::uint64_t tokens_in_word(int word, int first, int last) {
 }
 
 const std::uint64_t* score_spikes(const Block& block, const Node& node, int token, int head) {
-    const std::size_t each = static_cast<std::size_t>(block.network->steps * block.network->signs(node)) * (block.network->room() / 64);
+    const std::size_t each =
+        static_cast<std::size_t>(block.network->steps * block.network->signs(node)) * (block.network->room() / 64);
     const std::size_t row = static_cast<std::size_t>(token * node.heads + head);
     return block.scores[static_cast<std::size_t>(node.cache)].data() + row * each;
 }
@@ -29,7 +30,8 @@ void count_scores(const Block& block, const ScoreSegment& segment, int token, st
     for (int t = 0; t < block.network->steps; ++t) {
         for (int s = 0; s < signs; ++s) {
             for (int word = segment.first / 64; word * 64 < last; ++word) {
-                counts[t] += __builtin_popcountll(spikes[(t * signs + s) * blocks + word] & tokens_in_word(word, segment.first, last));
+                counts[t] += __builtin_popcountll(spikes[(t * signs + s) * blocks + word] &
+                                                  tokens_in_word(word, segment.first, last));
             }
         }
     }
@@ -46,15 +48,18 @@ void count_partials(const Block& block, const PartialSegment& segment, int token
         const int head = channel / node.head_dim;
         const std::uint64_t* spikes = score_spikes(block, node, token, head);
         const std::uint64_t* values = place.sequence->stored[static_cast<std::size_t>(node.cache)].values.data() +
-                                      static_cast<std::size_t>(head) * head_values + static_cast<std::size_t>(channel % node.head_dim);
+                                      static_cast<std::size_t>(head) * head_values +
+                                      static_cast<std::size_t>(channel % node.head_dim);
         for (int t = 0; t < steps; ++t) {
             std::int32_t sum = 0;
             for (int s = 0; s < signs; ++s) {
                 for (int z = 0; z < signs; ++z) {
                     for (int word = segment.first / 64; word * 64 < last; ++word) {
                         const std::size_t at = static_cast<std::size_t>(word);
-                        const std::uint64_t both = spikes[static_cast<std::size_t>(t * signs + s) * blocks + at] &
-                            values[(static_cast<std::size_t>(t * signs + z) * blocks + at) * depth] & tokens_in_word(word, segment.first, last);
+                        const std::uint64_t both =
+                            spikes[static_cast<std::size_t>(t * signs + s) * blocks + at] &
+                            values[(static_cast<std::size_t>(t * signs + z) * blocks + at) * depth] &
+                            tokens_in_word(word, segment.first, last);
                         sum += s == z ? __builtin_popcountll(both) : -__builtin_popcountll(both);
                     }
                 }
@@ -81,7 +86,8 @@ void Sent::make(const Block& block, int index) {
     const Output& output = block.outputs[at];
     masks_[at] = output.plus.data();
     if (!node.form.graded && !node.form.negative) return;
-    const std::size_t steps = static_cast<std::size_t>(block.network->steps), size = static_cast<std::size_t>(node.size);
+    const std::size_t steps = static_cast<std::size_t>(block.network->steps),
+                      size = static_cast<std::size_t>(node.size);
     std::vector<std::uint8_t>& made = made_[at];
     made.assign(static_cast<std::size_t>(block.tokens()) * size, 0);
     masks_[at] = made.data();
@@ -112,7 +118,8 @@ void count_block(const Block& block, const Counting& counting, const Kernels& ke
             const std::size_t width = static_cast<std::size_t>(segment.stop - segment.start);
             const auto masks_of = [&](int node) {
                 const int size = block.network->nodes[static_cast<std::size_t>(node)].size;
-                return sent.masks(node) + static_cast<std::size_t>(token) * static_cast<std::size_t>(size) + segment.start;
+                return sent.masks(node) + static_cast<std::size_t>(token) * static_cast<std::size_t>(size) +
+                       segment.start;
             };
             const std::uint8_t* masks = masks_of(segment.nodes[0]);
             if (segment.nodes.size() > 1) {
@@ -125,7 +132,8 @@ void count_block(const Block& block, const Counting& counting, const Kernels& ke
             }
             kernels.count_masks(masks, width, block.network->steps, row + i * steps);
         }
-        for (std::size_t i = 0; i < scores; ++i) count_scores(block, counting.scores[i], token, row + (segments + i) * steps);
+        for (std::size_t i = 0; i < scores; ++i)
+            count_scores(block, counting.scores[i], token, row + (segments + i) * steps);
         for (std::size_t i = 0; i < counting.partials.size(); ++i) {
             count_partials(block, counting.partials[i], token, row + (segments + scores + i) * steps);
         }

@@ -17,10 +17,10 @@ namespace bispik {
 
 // Where a run's activity is written, if anybody asks. Row i belongs to the i-th token of the run.
 struct Record {
-    std::map<int, std::int16_t*> outputs;   // by node: [tokens][steps][size]
-    std::map<int, std::int8_t*> scores;     // by attention node: [tokens][steps][heads][score_stride]
+    std::map<int, std::int16_t*> outputs;  // by node: [tokens][steps][size]
+    std::map<int, std::int8_t*> scores;    // by attention node: [tokens][steps][heads][score_stride]
     std::size_t score_stride = 0;
-    std::map<int, std::int32_t*> membranes; // by node: [tokens][steps][size]
+    std::map<int, std::int32_t*> membranes;  // by node: [tokens][steps][size]
 };
 
 // Spikes that the caller gives to nodes of kind `given`: [tokens][size] masks each.
@@ -54,11 +54,11 @@ struct Counting {
 
 // By node: masks of the steps in which its channels sent anything, [tokens][size] of the last block that was counted.
 class Sent {
-   public:
+ public:
     void update(const Block& block, const Counting& counting);
     const std::uint8_t* masks(int node) const { return masks_[static_cast<std::size_t>(node)]; }
 
-   private:
+ private:
     void make(const Block& block, int index);
 
     std::vector<std::vector<std::uint8_t>> made_;
@@ -73,19 +73,19 @@ struct Results {
 };
 
 class Engine {
-   public:
+ public:
     Engine(const Network& network, const Kernels& kernels, int threads);
 
     // Run tokens, block by block; tokens of one sequence stand in order. `between` is called between two blocks and
     // may throw: what was run until then stays in the sequences.
-    void run(std::span<const Place> places, const std::vector<Given>& given, const Record& record, const Results& results, const Counting& counting,
-             const std::function<void()>& between);
+    void run(std::span<const Place> places, const std::vector<Given>& given, const Record& record,
+             const Results& results, const Counting& counting, const std::function<void()>& between);
 
     const Kernels& kernels() const { return kernels_; }
 
-   private:
-    void run_block(std::span<const Place> places, std::size_t first, const std::vector<Given>& given, const Record& record, const Results& results,
-                   const Counting& counting);
+ private:
+    void run_block(std::span<const Place> places, std::size_t first, const std::vector<Given>& given,
+                   const Record& record, const Results& results, const Counting& counting);
 
     const Network& network_;
     const Kernels& kernels_;

@@ -15,9 +15,9 @@ struct MatrixInput {
     const std::int8_t* weights;  // [depth][width]
     int depth;
     int width;
-    int columns;      // time steps, or 1 for sums over them
+    int columns;  // time steps, or 1 for sums over them
     int exponent;
-    OutputForm form;  // of the source
+    OutputForm form;                   // of the source
     const std::vector<Plane>* planes;  // [tokens][planes of the form]
     const Spread* spread;
 };

@@ -44,7 +44,7 @@ std::vector<std::int32_t> copied(const Array<std::int32_t, 1>& array) {
 
 // Builds a Network node by node; each method returns the node's index.
 class Builder {
-   public:
+ public:
     Builder(int steps, int window) {
         expect(1 <= steps && steps <= kMaximalSteps, "a token has 1 to 8 steps");
         expect(window >= 1, "the window holds at least one token");
@@ -78,7 +78,8 @@ class Builder {
         Node node(Kind::population, static_cast<int>(neurons.threshold.shape(0)));
         node.form = {false, neurons.ternary, 1};
         for (const auto& [source, weights, exponent] : inputs) {
-            const std::size_t from = static_cast<std::size_t>(at(source).size), size = static_cast<std::size_t>(node.size);
+            const std::size_t from = static_cast<std::size_t>(at(source).size),
+                              size = static_cast<std::size_t>(node.size);
             if (!weights) {
                 expect(from == size, "one-to-one synapses between different sizes");
                 node.inputs.push_back({source, Wiring::direct, nullptr, exponent});
@@ -148,7 +149,7 @@ class Builder {
     Network network;
     std::int64_t vocabulary = -1;  // without an injection any id will do
 
-   private:
+ private:
     template <typename Kept>
     void keep(const Kept& array) {
         kept_.push_back(nb::ndarray<nb::ro>(array));
@@ -162,8 +163,9 @@ class Builder {
     static void set_neurons(Node& node, const NeuronArguments& neurons) {
         const std::size_t count = neurons.threshold.shape(0);
         expect(neurons.subtract.shape(0) == count && neurons.bias.shape(0) == count, "constants of different sizes");
-        node.neurons = {neurons.decay, neurons.hard, neurons.ternary, copied(neurons.threshold),
-                        copied(neurons.subtract), copied(neurons.bias)};
+        node.neurons = {
+            neurons.decay,       neurons.hard, neurons.ternary, copied(neurons.threshold), copied(neurons.subtract),
+            copied(neurons.bias)};
         node.small = neurons.small;
         node.wide = neurons.wide;
     }
@@ -195,12 +197,13 @@ Counting counting_of(const std::vector<std::tuple<std::vector<int>, int, int>>& 
     Counting counting;
     for (const auto& [nodes, start, stop] : segments) counting.segments.push_back({nodes, start, stop});
     for (const auto& [node, head, first, last] : scores) counting.scores.push_back({node, head, first, last});
-    for (const auto& [node, start, stop, first, last] : partials) counting.partials.push_back({node, start, stop, first, last});
+    for (const auto& [node, start, stop, first, last] : partials)
+        counting.partials.push_back({node, start, stop, first, last});
     return counting;
 }
 
 class Runner {
-   public:
+ public:
     Runner(const Builder& builder, const std::string& path, int threads)
         : builder_(builder), engine_(builder.network, kernels_named(path), threads) {
         expect(threads >= 1, "at least one thread");
@@ -217,23 +220,27 @@ class Runner {
             for (std::size_t i = 0; i < ids.shape(0); ++i) {
                 const int position = sequence->position + static_cast<int>(i);
                 expect(position < builder_.network.window, "more tokens than the window has room for");
-                expect(builder_.vocabulary < 0 || (0 <= ids.data()[i] && ids.data()[i] < builder_.vocabulary), "a token outside the vocabulary");
+                expect(builder_.vocabulary < 0 || (0 <= ids.data()[i] && ids.data()[i] < builder_.vocabulary),
+                       "a token outside the vocabulary");
                 places.push_back({sequence, position, ids.data()[i]});
             }
         }
         std::vector<Given> spikes;
         for (const auto& [node, masks] : given) {
-            expect(builder_.network.nodes.at(static_cast<std::size_t>(node)).kind == Kind::given, "spikes for a node that makes its own");
+            expect(builder_.network.nodes.at(static_cast<std::size_t>(node)).kind == Kind::given,
+                   "spikes for a node that makes its own");
             const Node& target = builder_.network.nodes[static_cast<std::size_t>(node)];
             expect(masks.shape(0) == (target.form.negative ? 2u : 1u) && masks.shape(1) == places.size() &&
                        masks.shape(2) == static_cast<std::size_t>(target.size),
                    "given spikes of another shape");
-            const std::uint8_t* minus = target.form.negative ? masks.data() + places.size() * static_cast<std::size_t>(target.size) : nullptr;
+            const std::uint8_t* minus =
+                target.form.negative ? masks.data() + places.size() * static_cast<std::size_t>(target.size) : nullptr;
             spikes.push_back({node, masks.data(), minus});
         }
         expect(clipped.shape(0) == builder_.network.nodes.size(), "one number of clipped membranes per node");
-        Record record{pointers<std::int16_t, 3>(outputs, places.size()), pointers<std::int8_t, 4>(scores, places.size()),
-                      scores.empty() ? 0 : scores[0].second.shape(3), pointers<std::int32_t, 3>(membranes, places.size())};
+        Record record{pointers<std::int16_t, 3>(outputs, places.size()),
+                      pointers<std::int8_t, 4>(scores, places.size()), scores.empty() ? 0 : scores[0].second.shape(3),
+                      pointers<std::int32_t, 3>(membranes, places.size())};
         Results results{accumulators ? accumulators->data() : nullptr, readout_sums ? readout_sums->data() : nullptr,
                         clipped.data(), counts ? counts->data() : nullptr};
         const Counting none;
@@ -246,7 +253,7 @@ class Runner {
 
     std::string path() const { return engine_.kernels().name; }
 
-   private:
+ private:
     const Builder& builder_;
     Engine engine_;
 };
@@ -256,31 +263,33 @@ class Runner {
 
 NB_MODULE(_kernels, m) {
     using namespace bispik;
-    m.def("normalise",
-          [](Array<std::int32_t, 1> values, Target<std::int32_t, 1> out, int fraction_bits, int root_bits,
-             std::int64_t epsilon) {
-              expect(values.shape(0) == out.shape(0), "an output of another size");
-              Node node(Kind::norm, static_cast<int>(values.shape(0)));
-              node.fraction_bits = fraction_bits;
-              node.root_bits = root_bits;
-              node.epsilon = epsilon;
-              normalise(node, values.data(), out.data());
-          },
-          nb::arg("values"), nb::arg("out"), nb::kw_only(), nb::arg("fraction_bits"), nb::arg("root_bits"),
-          nb::arg("epsilon"));
+    m.def(
+        "normalise",
+        [](Array<std::int32_t, 1> values, Target<std::int32_t, 1> out, int fraction_bits, int root_bits,
+           std::int64_t epsilon) {
+            expect(values.shape(0) == out.shape(0), "an output of another size");
+            Node node(Kind::norm, static_cast<int>(values.shape(0)));
+            node.fraction_bits = fraction_bits;
+            node.root_bits = root_bits;
+            node.epsilon = epsilon;
+            normalise(node, values.data(), out.data());
+        },
+        nb::arg("values"), nb::arg("out"), nb::kw_only(), nb::arg("fraction_bits"), nb::arg("root_bits"),
+        nb::arg("epsilon"));
     m.def("built_paths", [] {
         std::vector<std::pair<std::string, bool>> paths;
         for (const Path& path : built_paths()) paths.emplace_back(path.name, path.available);
         return paths;
     });
     nb::class_<NeuronArguments>(m, "Neurons")
-        .def("__init__",
-             [](NeuronArguments* self, int decay, bool hard, bool ternary, bool small, bool wide,
-                Array<std::int32_t, 1> threshold, Array<std::int32_t, 1> subtract, Array<std::int32_t, 1> bias) {
-                 new (self) NeuronArguments{decay, hard, ternary, small, wide, threshold, subtract, bias};
-             },
-             nb::kw_only(), nb::arg("decay"), nb::arg("hard"), nb::arg("ternary"), nb::arg("small"), nb::arg("wide"),
-             nb::arg("threshold"), nb::arg("subtract"), nb::arg("bias"));
+        .def(
+            "__init__",
+            [](NeuronArguments* self, int decay, bool hard, bool ternary, bool small, bool wide,
+               Array<std::int32_t, 1> threshold, Array<std::int32_t, 1> subtract, Array<std::int32_t, 1> bias) {
+                new (self) NeuronArguments{decay, hard, ternary, small, wide, threshold, subtract, bias};
+            },
+            nb::kw_only(), nb::arg("decay"), nb::arg("hard"), nb::arg("ternary"), nb::arg("small"), nb::arg("wide"),
+            nb::arg("threshold"), nb::arg("subtract"), nb::arg("bias"));
     nb::class_<Builder>(m, "Network")
         .def(nb::init<int, int>(), nb::kw_only(), nb::arg("steps"), nb::arg("window"))
         .def("given", &Builder::given, nb::arg("size"), nb::arg("negative"))
@@ -296,16 +305,19 @@ NB_MODULE(_kernels, m) {
         .def("__init__", [](Sequence* self, const Builder& builder) { new (self) Sequence(builder.network); })
         .def_ro("position", &Sequence::position);
     nb::class_<Counting>(m, "Counting")
-        .def("__init__", [](Counting* self, const std::vector<std::tuple<std::vector<int>, int, int>>& segments,
-                            const std::vector<std::tuple<int, int, int, int>>& scores,
-                            const std::vector<std::tuple<int, int, int, int, int>>& partials) {
-            new (self) Counting(counting_of(segments, scores, partials));
-        }, nb::arg("segments"), nb::arg("scores"), nb::arg("partials"));
+        .def(
+            "__init__",
+            [](Counting* self, const std::vector<std::tuple<std::vector<int>, int, int>>& segments,
+               const std::vector<std::tuple<int, int, int, int>>& scores,
+               const std::vector<std::tuple<int, int, int, int, int>>& partials) {
+                new (self) Counting(counting_of(segments, scores, partials));
+            },
+            nb::arg("segments"), nb::arg("scores"), nb::arg("partials"));
     nb::class_<Runner>(m, "Engine")
         .def(nb::init<const Builder&, const std::string&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("path"),
              nb::arg("threads"), nb::keep_alive<1, 2>())
         .def_prop_ro("path", &Runner::path)
-        .def("run", &Runner::run, nb::arg("feed"), nb::kw_only(), nb::arg("given"), nb::arg("outputs"), nb::arg("scores"),
-             nb::arg("membranes"), nb::arg("accumulators").none(), nb::arg("readout_sums").none(), nb::arg("clipped"),
-             nb::arg("counting").none(), nb::arg("counts").none());
+        .def("run", &Runner::run, nb::arg("feed"), nb::kw_only(), nb::arg("given"), nb::arg("outputs"),
+             nb::arg("scores"), nb::arg("membranes"), nb::arg("accumulators").none(), nb::arg("readout_sums").none(),
+             nb::arg("clipped"), nb::arg("counting").none(), nb::arg("counts").none());
 }

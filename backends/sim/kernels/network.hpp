@@ -42,7 +42,7 @@ struct NeuronConstants {
     std::vector<std::int32_t> threshold, subtract, bias;
 
     Neurons at(std::size_t first, bool small) const {
-        return {4096 - decay, hard, ternary, small, threshold.data() + first, subtract.data() + first,
+        return {4096 - decay,       hard, ternary, small, threshold.data() + first, subtract.data() + first,
                 bias.data() + first};
     }
 };
@@ -94,10 +94,10 @@ struct StoredTokens {
 };
 
 class Sequence {
-   public:
+ public:
     explicit Sequence(const Network& network);
 
-    int position = 0;  // tokens that have been run
+    int position = 0;                  // tokens that have been run
     std::vector<StoredTokens> stored;  // one per attention
 };
 

@@ -86,7 +86,8 @@ const Kernels& kernels_named(const std::string& name) {
         fastest = path.kernels;
         names += (names.empty() ? "" : ", ") + path.name;
     }
-    if (!name.empty()) throw std::runtime_error("no kernels '" + name + "' here; this processor and build have " + names);
+    if (!name.empty())
+        throw std::runtime_error("no kernels '" + name + "' here; this processor and build have " + names);
     return *fastest;
 }
 

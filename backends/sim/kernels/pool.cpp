@@ -70,7 +70,8 @@ void Pool::await_others(int count, std::chrono::steady_clock::time_point started
     const auto finished = std::chrono::steady_clock::now();
     while (done_.load(std::memory_order_acquire) < count) std::this_thread::yield();
     // A thread that works on its last task needs no longer for it than all of this one's took.
-    if (std::chrono::steady_clock::now() - finished < std::max<std::chrono::nanoseconds>(kDelay, finished - started)) return;
+    if (std::chrono::steady_clock::now() - finished < std::max<std::chrono::nanoseconds>(kDelay, finished - started))
+        return;
     penalty_ = std::clamp(2 * penalty_, kLeastPenalty, kLargestPenalty);
     alone_ = penalty_;
 }

@@ -4,9 +4,9 @@
 // not a fixed share of the work. Waiting threads spin shortly, because the next node comes within microseconds, then
 // yield, and sleep when nothing comes for longer.
 //
-// On a busy machine a thread can be held up in the middle of a task, for milliseconds, and everybody waits. The pool then
-// does without its threads for some rounds, and for twice as many each time that it happens again: two threads are hardly
-// slower than one where there is no processor for the second.
+// On a busy machine a thread can be held up in the middle of a task, for milliseconds, and everybody waits. The pool
+// then does without its threads for some rounds, and for twice as many each time that it happens again: two threads are
+// hardly slower than one where there is no processor for the second.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@
 namespace bispik {
 
 class Pool {
-   public:
+ public:
     explicit Pool(int threads);
     ~Pool();
     Pool(const Pool&) = delete;
@@ -30,7 +30,7 @@ class Pool {
     // Run task(i) for all i < count, also on the calling thread; returns when all are done. Tasks must not throw.
     void run(int count, const std::function<void(int)>& task);
 
-   private:
+ private:
     void work();
     std::uint64_t await_round(std::uint64_t last) const;
     bool claim_and_run();

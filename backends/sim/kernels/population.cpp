@@ -45,10 +45,12 @@ void add_one_to_one(const Block& block, const Synapses& input, int first, int wi
                                         (static_cast<Unsigned>(weight * static_cast<Number>(value)) << input.exponent));
         };
         if (source.form.graded) {
-            const std::int32_t* values = output.graded.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(source.size) + first;
+            const std::int32_t* values =
+                output.graded.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(source.size) + first;
             for (int j = 0; j < width; ++j) add(j, values[j]);
         } else {
-            const std::size_t at = static_cast<std::size_t>(token) * static_cast<std::size_t>(source.size) + static_cast<std::size_t>(first);
+            const std::size_t at = static_cast<std::size_t>(token) * static_cast<std::size_t>(source.size) +
+                                   static_cast<std::size_t>(first);
             const std::uint8_t* plus = output.plus.data() + at;
             const std::uint8_t* minus = source.form.negative ? output.minus.data() + at : nullptr;
             for (int j = 0; j < width; ++j) {
@@ -97,13 +99,13 @@ void run_population(Block& block, int index, const Kernels& kernels, Pool& pool,
         for (int token = 0; token < tokens; ++token) {
             const std::size_t row = static_cast<std::size_t>(token * steps);
             std::uint8_t* plus = output.plus.data() + static_cast<std::size_t>(token) * size + first;
-            std::uint8_t* minus = node.form.negative ? output.minus.data() + static_cast<std::size_t>(token) * size + first : nullptr;
+            std::uint8_t* minus =
+                node.form.negative ? output.minus.data() + static_cast<std::size_t>(token) * size + first : nullptr;
             std::int32_t* kept = membranes.data ? membranes.data + row * size + first : nullptr;
-            found += node.wide
-                ? run_wide_neurons(neurons, steps, width, workspace.wide.data() + row * stride, stride, plus, minus,
-                                   kept, size)
-                : kernels.run_neurons(neurons, {steps, width, workspace.narrow.data() + row * stride, stride, plus,
-                                                minus, kept, size});
+            found += node.wide ? run_wide_neurons(neurons, steps, width, workspace.wide.data() + row * stride, stride,
+                                                  plus, minus, kept, size)
+                               : kernels.run_neurons(neurons, {steps, width, workspace.narrow.data() + row * stride,
+                                                               stride, plus, minus, kept, size});
         }
         clipped += found;
     });
@@ -125,8 +127,8 @@ void run_readout(Block& block, int index, const Kernels& kernels, Pool& pool, st
     const bool at_once = worth_a_spread(kernels, tokens, 1);
     const Spread spread = at_once ? summed_spread(block, input.source) : Spread{};
     const std::vector<Plane> planes = at_once ? std::vector<Plane>{} : summed_planes(block, input.source);
-    const MatrixInput matrix{input.weights, source.size, node.size, 1, 0, form, at_once ? nullptr : &planes,
-                             at_once ? &spread : nullptr};
+    const MatrixInput matrix{
+        input.weights, source.size, node.size, 1, 0, form, at_once ? nullptr : &planes, at_once ? &spread : nullptr};
     const int strip = strip_of(matrix, tokens, pool.threads());
     const std::size_t size = static_cast<std::size_t>(node.size);
     pool.run((node.size + strip - 1) / strip, [&](int task) {

@@ -10,7 +10,8 @@ namespace {
 std::int32_t* begin_graded(Block& block, int index) {
     const Node& node = block.network->nodes[static_cast<std::size_t>(index)];
     Output& output = block.outputs[static_cast<std::size_t>(index)];
-    output.graded.resize(static_cast<std::size_t>(block.tokens() * block.network->steps) * static_cast<std::size_t>(node.size));
+    output.graded.resize(static_cast<std::size_t>(block.tokens() * block.network->steps) *
+                         static_cast<std::size_t>(node.size));
     return output.graded.data();
 }
 

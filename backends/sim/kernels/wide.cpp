@@ -24,7 +24,9 @@ std::int64_t run_wide_neurons(const Neurons& neurons, int steps, int width, cons
         for (int t = 0; t < steps; ++t) {
             const std::int64_t magnitude = membrane < 0 ? -membrane : membrane;
             const std::int64_t kept = (magnitude * neurons.keep) >> 12;
-            std::int64_t next = (membrane < 0 ? -kept : kept) + current[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(j)] + neurons.bias[j];
+            std::int64_t next = (membrane < 0 ? -kept : kept) +
+                                current[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(j)] +
+                                neurons.bias[j];
             if (!neurons.hard) next -= neurons.subtract[j] * spike;
             const std::int64_t inside = std::clamp(next, -kMembraneMax, kMembraneMax);
             clipped += inside != next;
@@ -33,7 +35,9 @@ std::int64_t run_wide_neurons(const Neurons& neurons, int steps, int width, cons
             membrane = neurons.hard && spike ? 0 : inside;
             positive |= (spike > 0) << t;
             negative |= (spike < 0) << t;
-            if (membranes) membranes[static_cast<std::size_t>(t) * membrane_stride + static_cast<std::size_t>(j)] = static_cast<std::int32_t>(membrane);
+            if (membranes)
+                membranes[static_cast<std::size_t>(t) * membrane_stride + static_cast<std::size_t>(j)] =
+                    static_cast<std::int32_t>(membrane);
         }
         plus[j] = static_cast<std::uint8_t>(positive);
         if (minus) minus[j] = static_cast<std::uint8_t>(negative);
@@ -52,7 +56,8 @@ std::int64_t attend_wide(const HeadQuery& query) {
             for (int s = 0; s < signs; ++s) {
                 for (int z = 0; z < signs; ++z) {
                     for (int w = 0; w < query.words; ++w) {
-                        const std::size_t words = static_cast<std::size_t>(query.words), word = static_cast<std::size_t>(w);
+                        const std::size_t words = static_cast<std::size_t>(query.words),
+                                          word = static_cast<std::size_t>(w);
                         const std::uint64_t key = query.keys[(row(t, z) * words + word) * query.window + j];
                         const int common = bits_in(query.query[row(t, s) * words + word] & key);
                         score += s == z ? common : -common;
@@ -75,7 +80,8 @@ std::int64_t attend_wide(const HeadQuery& query) {
         for (int s = 0; s < signs; ++s) {
             std::uint64_t* spikes = query.spikes + row(t, s) * blocks;
             std::fill_n(spikes, (stored + 63) / 64, 0);
-            for (std::size_t j = 0; j < stored; ++j) spikes[j / 64] |= std::uint64_t{(masks[s][j] >> t) & 1u} << (j % 64);
+            for (std::size_t j = 0; j < stored; ++j)
+                spikes[j / 64] |= std::uint64_t{(masks[s][j] >> t) & 1u} << (j % 64);
         }
         for (int d = 0; d < query.head_dim; ++d) {
             const std::size_t depth = static_cast<std::size_t>(query.head_dim), channel = static_cast<std::size_t>(d);

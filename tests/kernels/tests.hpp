@@ -1,0 +1,18 @@
+// The parts of the kernels' test. Each throws std::runtime_error at the first difference.
+#pragma once
+
+#include "check.hpp"
+#include "kernels.hpp"
+
+namespace bispik::test {
+
+// One random call of every function of a table.
+void test_kernels(Random& random, const Kernels& kernels);
+
+// One random network, on every table that this processor has and with one to three threads.
+void test_engine(Random& random);
+
+// Many short rounds of tasks on one to four threads.
+void test_pool(Random& random);
+
+}  // namespace bispik::test
