@@ -39,14 +39,16 @@ template <int kTile>
 void load_tile(const void* from, std::size_t stride) {
     clear_tile<kTile>();
     for (int r = 0; r < shapes.rows[kTile]; ++r) {
-        std::memcpy(tiles[kTile][r], static_cast<const char*>(from) + static_cast<std::size_t>(r) * stride, shapes.bytes_per_row[kTile]);
+        std::memcpy(tiles[kTile][r], static_cast<const char*>(from) + static_cast<std::size_t>(r) * stride,
+                    shapes.bytes_per_row[kTile]);
     }
 }
 
 template <int kTile>
 void store_tile(void* to, std::size_t stride) {
     for (int r = 0; r < shapes.rows[kTile]; ++r) {
-        std::memcpy(static_cast<char*>(to) + static_cast<std::size_t>(r) * stride, tiles[kTile][r], shapes.bytes_per_row[kTile]);
+        std::memcpy(static_cast<char*>(to) + static_cast<std::size_t>(r) * stride, tiles[kTile][r],
+                    shapes.bytes_per_row[kTile]);
     }
 }
 

@@ -18,7 +18,7 @@ struct Layout {
           room(network.room()),
           depth(static_cast<std::size_t>(node.head_dim)) {}
 
-    std::size_t keys() const { return steps * signs * words * room; }          // words of a head
+    std::size_t keys() const { return steps * signs * words * room; }           // words of a head
     std::size_t values() const { return steps * signs * (room / 64) * depth; }  // words of a head
     std::size_t query() const { return steps * signs * words; }
     std::size_t spikes() const { return steps * signs * (room / 64); }
@@ -29,7 +29,8 @@ const std::uint8_t* masks_of(const Block& block, int node, int token, int sign, 
     const Node& from = block.network->nodes[static_cast<std::size_t>(node)];
     const Output& output = block.outputs[static_cast<std::size_t>(node)];
     if (sign == 1 && !from.form.negative) return nullptr;
-    return (sign ? output.minus : output.plus).data() + static_cast<std::size_t>(token) * static_cast<std::size_t>(from.size) + first;
+    return (sign ? output.minus : output.plus).data() +
+           static_cast<std::size_t>(token) * static_cast<std::size_t>(from.size) + first;
 }
 
 // The bits of time step t of up to 64 masks.
@@ -66,9 +67,11 @@ void store_key(const Block& block, const Layout& layout, int node, int token, st
     const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
     const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[1].source;
     std::uint64_t* keys = place.sequence->stored[static_cast<std::size_t>(cache)].keys.data() + head * layout.keys();
-    pack_head(block, layout, source, token, head * layout.depth, [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
-        return keys[((t * layout.signs + s) * layout.words + w) * layout.room + static_cast<std::size_t>(place.position)];
-    });
+    pack_head(block, layout, source, token, head * layout.depth,
+              [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
+                  return keys[((t * layout.signs + s) * layout.words + w) * layout.room +
+                              static_cast<std::size_t>(place.position)];
+              });
 }
 
 void store_value(const Block& block, const Layout& layout, int node, int token, std::size_t head,
@@ -76,7 +79,8 @@ void store_value(const Block& block, const Layout& layout, int node, int token, 
     const Place& place = block.places[static_cast<std::size_t>(token)];
     const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
     const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[2].source;
-    std::uint64_t* values = place.sequence->stored[static_cast<std::size_t>(cache)].values.data() + head * layout.values();
+    std::uint64_t* values =
+        place.sequence->stored[static_cast<std::size_t>(cache)].values.data() + head * layout.values();
     const std::size_t word = static_cast<std::size_t>(place.position) / 64, blocks = layout.room / 64;
     for (std::size_t s = 0; s < layout.signs; ++s) {
         const std::uint8_t* masks = masks_of(block, source, token, static_cast<int>(s), head * layout.depth);
@@ -100,21 +104,32 @@ std::int64_t ask(Block& block, const Layout& layout, const Node& node, int index
         large.resize(layout.query());
         asked = large.data();
     }
-    pack_head(block, layout, node.inputs[0].source, token, head * layout.depth, [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
-        return asked[(t * layout.signs + s) * layout.words + w];
-    });
+    pack_head(block, layout, node.inputs[0].source, token, head * layout.depth,
+              [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
+                  return asked[(t * layout.signs + s) * layout.words + w];
+              });
     thread_local std::vector<std::int32_t> mixed;
     mixed.resize(layout.steps * layout.depth);
     const std::size_t row = static_cast<std::size_t>(token * node.heads) + head;
-    const HeadQuery head_query{
-        block.network->steps, static_cast<int>(layout.signs), node.head_dim, static_cast<int>(layout.words),
-        place.position + 1, layout.room, asked, stored.keys.data() + head * layout.keys(),
-        stored.values.data() + head * layout.values(), node.exponent, node.neurons.at(head, node.small),
-        block.scores[static_cast<std::size_t>(node.cache)].data() + row * layout.spikes(), mixed.data()};
+    const HeadQuery head_query{block.network->steps,
+                               static_cast<int>(layout.signs),
+                               node.head_dim,
+                               static_cast<int>(layout.words),
+                               place.position + 1,
+                               layout.room,
+                               asked,
+                               stored.keys.data() + head * layout.keys(),
+                               stored.values.data() + head * layout.values(),
+                               node.exponent,
+                               node.neurons.at(head, node.small),
+                               block.scores[static_cast<std::size_t>(node.cache)].data() + row * layout.spikes(),
+                               mixed.data()};
     const std::int64_t clipped = node.wide ? attend_wide(head_query) : kernels.attend(head_query);
     std::int32_t* out = block.outputs[static_cast<std::size_t>(index)].graded.data();
     for (std::size_t t = 0; t < layout.steps; ++t) {
-        const std::size_t at = (static_cast<std::size_t>(token) * layout.steps + t) * static_cast<std::size_t>(node.size) + head * layout.depth;
+        const std::size_t at =
+            (static_cast<std::size_t>(token) * layout.steps + t) * static_cast<std::size_t>(node.size) +
+            head * layout.depth;
         std::memcpy(out + at, mixed.data() + t * layout.depth, layout.depth * sizeof *out);
     }
     return clipped;
@@ -127,8 +142,8 @@ Sequence::Sequence(const Network& network) {
         if (node.kind != Kind::attention) continue;
         const Layout layout(network, node);
         const std::size_t heads = static_cast<std::size_t>(node.heads);
-        stored.push_back({std::vector<std::uint64_t>(heads * layout.keys()),
-                          std::vector<std::uint64_t>(heads * layout.values())});
+        stored.push_back(
+            {std::vector<std::uint64_t>(heads * layout.keys()), std::vector<std::uint64_t>(heads * layout.values())});
     }
 }
 
@@ -136,7 +151,8 @@ void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool) 
     const Node& node = block.network->nodes[static_cast<std::size_t>(index)];
     const Layout layout(*block.network, node);
     const std::size_t tokens = static_cast<std::size_t>(block.tokens()), heads = static_cast<std::size_t>(node.heads);
-    block.outputs[static_cast<std::size_t>(index)].graded.resize(tokens * layout.steps * static_cast<std::size_t>(node.size));
+    block.outputs[static_cast<std::size_t>(index)].graded.resize(tokens * layout.steps *
+                                                                 static_cast<std::size_t>(node.size));
     block.scores[static_cast<std::size_t>(node.cache)].resize(tokens * heads * layout.spikes());
     std::atomic<std::int64_t> clipped{0};
     pool.run(node.heads, [&](int head) {

@@ -25,7 +25,7 @@ constexpr int kLanes = 64;  // neurons that are run together; their state stays 
 
 constexpr int kSumsAtOnce = 1024;
 constexpr int kBytesAhead = 16384;  // of weights that are fetched before they are needed
-constexpr int kAdditions = 255;  // of int8 weights that an int16 holds
+constexpr int kAdditions = 255;     // of int8 weights that an int16 holds
 
 inline void flush(std::int16_t* short_sums, std::int32_t* sums, int width) {
     for (int j = 0; j < width; ++j) sums[j] += short_sums[j];
@@ -51,7 +51,8 @@ inline void add_binary_rows(const ActiveRows& active, int first, int width, std:
             for (int j = 0; j < width; ++j) target[j] = static_cast<std::int16_t>(target[j] + row[j]);
         }
         if (++additions == kAdditions) {
-            for (int c = 0; c < active.columns; ++c) flush(short_sums[c], sums + std::size_t(c) * stride + first, width);
+            for (int c = 0; c < active.columns; ++c)
+                flush(short_sums[c], sums + std::size_t(c) * stride + first, width);
             additions = 0;
         }
     }

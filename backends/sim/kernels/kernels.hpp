@@ -12,10 +12,10 @@
 namespace bispik {
 
 inline constexpr int kMaximalSteps = 8;
-inline constexpr int kRowsAtOnce = 8;     // `ActiveRows` are padded to a multiple of this many
-inline constexpr int kRowsAhead = 64;     // readable entries behind the last row, for prefetching
-inline constexpr int kDepthAtOnce = 64;   // rows of a tile come in such groups
-inline constexpr int kColumnsAtOnce = 64; // width of an interleaved tile
+inline constexpr int kRowsAtOnce = 8;      // `ActiveRows` are padded to a multiple of this many
+inline constexpr int kRowsAhead = 64;      // readable entries behind the last row, for prefetching
+inline constexpr int kDepthAtOnce = 64;    // rows of a tile come in such groups
+inline constexpr int kColumnsAtOnce = 64;  // width of an interleaved tile
 
 // The rows of a weight matrix whose source output is not 0 in at least one column, in ascending order.
 struct ActiveRows {
@@ -52,20 +52,20 @@ struct NeuronRun {
     int width;                    // neurons
     const std::int32_t* current;  // [steps][current_stride], each below 2^30 in magnitude
     std::size_t current_stride;
-    std::uint8_t* plus;        // [width]: masks of spikes
-    std::uint8_t* minus;       // [width]: masks of spikes of -1; may be null if binary
-    std::int32_t* membranes;   // [steps][membrane_stride]: stored membranes; null if nobody asks
+    std::uint8_t* plus;       // [width]: masks of spikes
+    std::uint8_t* minus;      // [width]: masks of spikes of -1; may be null if binary
+    std::int32_t* membranes;  // [steps][membrane_stride]: stored membranes; null if nobody asks
     std::size_t membrane_stride;
 };
 
 // One head's attention of one token to `stored` tokens, all time steps.
 struct HeadQuery {
     int steps;
-    int signs;      // 1: binary spikes; 2: ternary, plus bits first and then minus bits
+    int signs;  // 1: binary spikes; 2: ternary, plus bits first and then minus bits
     int head_dim;
-    int words;      // 64-bit words of a key: ceil(head_dim / 64)
+    int words;  // 64-bit words of a key: ceil(head_dim / 64)
     int stored;
-    std::size_t window;      // tokens that keys and values have room for, a multiple of 64
+    std::size_t window;           // tokens that keys and values have room for, a multiple of 64
     const std::uint64_t* query;   // [steps][signs][words]
     const std::uint64_t* keys;    // [steps][signs][words][window]
     const std::uint64_t* values;  // [steps][signs][window / 64][head_dim]: bit j of a word is a token's
@@ -81,7 +81,8 @@ struct Kernels {
     // sums[c * sums_stride + j] += sum over rows of operand(row, c) * weights(row, j), for j < width.
     void (*add_rows)(const ActiveRows& active, int width, std::int32_t* sums, std::size_t sums_stride);
 
-    // Write a tile of `rows` rows, padded to its depth, of which `width` <= 64 columns exist; null if this table has no `multiply`.
+    // Write a tile of `rows` rows, padded to its depth, of which `width` <= 64 columns exist; null if this table has no
+    // `multiply`.
     void (*interleave)(const std::int8_t* weights, std::size_t stride, int rows, int width, std::int8_t* tile);
 
     // sums[c * sums_stride + j] += sum over k of operands[c * operand_stride + k] * tile(k, j), for j < 64.

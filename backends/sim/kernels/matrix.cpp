@@ -40,15 +40,17 @@ void gather(const std::int32_t* sums, std::size_t sums_stride, int rows, int wid
 }
 
 template <typename Number>
-void multiply_spread(const MatrixInput& input, const Kernels& kernels, int tokens, int first, int width,
-                     Number* totals, std::size_t stride) {
+void multiply_spread(const MatrixInput& input, const Kernels& kernels, int tokens, int first, int width, Number* totals,
+                     std::size_t stride) {
     const Spread& spread = *input.spread;
     const int columns = tokens * input.columns;
-    const std::size_t depth = static_cast<std::size_t>(spread.depth), size = static_cast<std::size_t>(columns) * kColumnsAtOnce;
+    const std::size_t depth = static_cast<std::size_t>(spread.depth),
+                      size = static_cast<std::size_t>(columns) * kColumnsAtOnce;
     tile.resize(std::max(tile.size(), depth * kColumnsAtOnce));
     for (int start = 0; start < width; start += kColumnsAtOnce) {
         const int some = std::min(kColumnsAtOnce, width - start);
-        kernels.interleave(input.weights + first + start, static_cast<std::size_t>(input.width), input.depth, some, tile.data());
+        kernels.interleave(input.weights + first + start, static_cast<std::size_t>(input.width), input.depth, some,
+                           tile.data());
         int plane = 0;
         for (int sign = 0; sign < (input.form.negative ? 2 : 1); ++sign) {
             for (int byte = 0; byte < input.form.bytes(); ++byte, ++plane) {
@@ -56,7 +58,8 @@ void multiply_spread(const MatrixInput& input, const Kernels& kernels, int token
                 const std::uint8_t* bytes = spread.bytes.data() + static_cast<std::size_t>(plane * columns) * depth;
                 std::int32_t* sums = cleared_scratch(size);
                 kernels.multiply({tile.data(), spread.depth}, bytes, depth, columns, sums, kColumnsAtOnce);
-                gather(sums, kColumnsAtOnce, columns, some, sign == 1, 8 * byte + input.exponent, totals + start, stride);
+                gather(sums, kColumnsAtOnce, columns, some, sign == 1, 8 * byte + input.exponent, totals + start,
+                       stride);
             }
         }
     }
@@ -70,9 +73,14 @@ void add_planes(const MatrixInput& input, const Kernels& kernels, int tokens, in
     for (int i = 0; i < tokens * each; ++i) {
         const Plane& plane = (*input.planes)[static_cast<std::size_t>(i)];
         if (!plane.nonzero) continue;
-        const ActiveRows active{input.weights + first, static_cast<std::size_t>(input.width), plane.rows.data(),
-                                plane.count, plane.binary ? plane.masks.data() : nullptr, plane.values.data(),
-                                plane.operands.data(), input.columns};
+        const ActiveRows active{input.weights + first,
+                                static_cast<std::size_t>(input.width),
+                                plane.rows.data(),
+                                plane.count,
+                                plane.binary ? plane.masks.data() : nullptr,
+                                plane.values.data(),
+                                plane.operands.data(),
+                                input.columns};
         Number* to = totals + static_cast<std::size_t>(i / each * input.columns) * stride;
         const int shift = plane.shift + input.exponent;
         if constexpr (std::is_same_v<Number, std::int32_t>) {

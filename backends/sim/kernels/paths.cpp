@@ -32,7 +32,8 @@ bool has_vnni() {
 #endif
 
 #if defined(BISPIK_AMX)
-// Whether the processor has tiles of bytes, and the operating system saves them for this process, which must ask for it.
+// Whether the processor has tiles of bytes, and the operating system saves them for this process, which must ask for
+// it.
 bool has_amx() {
 #if defined(BISPIK_IMITATED_TILES)
     return has_vnni();

@@ -66,7 +66,8 @@ void from_numbers(Plane& plane, const std::int32_t* numbers, int size, int colum
         std::memset(values, 0, kMaximalSteps);
         bool any = false;
         for (int c = 0; c < columns; ++c) {
-            values[c] = byte_of(numbers[static_cast<std::size_t>(c) * static_cast<std::size_t>(size) + k], negative, shift);
+            values[c] =
+                byte_of(numbers[static_cast<std::size_t>(c) * static_cast<std::size_t>(size) + k], negative, shift);
             any = any || values[c];
         }
         plane.rows[static_cast<std::size_t>(count)] = k;
@@ -96,7 +97,9 @@ void planes_from_numbers(Plane* planes, const OutputForm& form, const std::int32
 
 void begin_spread(Spread& spread, int size, int planes, int columns) {
     spread.depth = (size + kDepthAtOnce - 1) / kDepthAtOnce * kDepthAtOnce;
-    spread.bytes.assign(static_cast<std::size_t>(planes) * static_cast<std::size_t>(columns) * static_cast<std::size_t>(spread.depth), 0);
+    spread.bytes.assign(
+        static_cast<std::size_t>(planes) * static_cast<std::size_t>(columns) * static_cast<std::size_t>(spread.depth),
+        0);
     spread.empty.assign(static_cast<std::size_t>(planes), 1);
 }
 
@@ -109,8 +112,8 @@ void spread_numbers(Spread& spread, const OutputForm& form, const std::int32_t* 
             std::uint8_t any = 0;
             for (int c = 0; c < columns; ++c) {
                 const std::int32_t* row = numbers + static_cast<std::size_t>(c) * static_cast<std::size_t>(size);
-                std::uint8_t* bytes = spread.bytes.data() +
-                    static_cast<std::size_t>(plane * all + first + c) * static_cast<std::size_t>(spread.depth);
+                std::uint8_t* bytes = spread.bytes.data() + static_cast<std::size_t>(plane * all + first + c) *
+                                                                static_cast<std::size_t>(spread.depth);
                 for (int k = 0; k < size; ++k) {
                     bytes[k] = byte_of(row[k], sign == 1, 8 * byte);
                     any |= bytes[k];
@@ -124,8 +127,8 @@ void spread_numbers(Spread& spread, const OutputForm& form, const std::int32_t* 
 void spread_masks(Spread& spread, const std::uint8_t* masks, int size, int steps, int plane, int first, int all) {
     std::uint8_t any = 0;
     for (int c = 0; c < steps; ++c) {
-        std::uint8_t* bytes = spread.bytes.data() +
-            static_cast<std::size_t>(plane * all + first + c) * static_cast<std::size_t>(spread.depth);
+        std::uint8_t* bytes = spread.bytes.data() + static_cast<std::size_t>(plane * all + first + c) *
+                                                        static_cast<std::size_t>(spread.depth);
         for (int k = 0; k < size; ++k) bytes[k] = (masks[k] >> c) & 1;
     }
     for (int k = 0; k < size; ++k) any |= masks[k];

@@ -14,8 +14,8 @@ namespace {
 // weights for one neuron. Four rows of 64 weights are put beside each other in registers for it, which leaves neuron
 // 16 L + 4 q + w in lane 4 L + w of register q; `in_order` undoes that.
 
-// sum += dot products of unsigned `operand` and signed `weights`. In assembly, because GCC 12 copies a register for each
-// intrinsic that accumulates in an array, which takes as long as the dot products.
+// sum += dot products of unsigned `operand` and signed `weights`. In assembly, because GCC 12 copies a register for
+// each intrinsic that accumulates in an array, which takes as long as the dot products.
 inline void accumulate(__m512i& sum, __m512i operand, __m512i weights) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(operand), "v"(weights));
 }
@@ -49,7 +49,8 @@ void add_strip(const ActiveRows& active, int first, int width, std::int32_t* sum
     alignas(64) std::int32_t mixed[kColumns][kStrip];
     const int padded = (width + 63) / 64 * 64;
     for (int c = 0; c < kColumns; ++c) std::memset(mixed[c], 0, static_cast<std::size_t>(padded) * 4);
-    const int ahead = generic::within(kRowsAtOnce, generic::kBytesAhead / padded / kRowsAtOnce * kRowsAtOnce, kRowsAhead - kRowsAtOnce);
+    const int ahead = generic::within(kRowsAtOnce, generic::kBytesAhead / padded / kRowsAtOnce * kRowsAtOnce,
+                                      kRowsAhead - kRowsAtOnce);
     const std::int8_t* base = active.weights + first;
     const int words = active.count / 4;
     for (int i = 0; i < active.count; i += kRowsAtOnce) {
@@ -202,8 +203,8 @@ void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::in
 }  // namespace
 
 const Kernels& vnni_kernels() {
-    static const Kernels kernels{"vnni", add_rows, interleave, multiply, generic::run_neurons, attend,
-                                 generic::set_bits, count_masks};
+    static const Kernels kernels{"vnni", add_rows,          interleave, multiply, generic::run_neurons,
+                                 attend, generic::set_bits, count_masks};
     return kernels;
 }
 

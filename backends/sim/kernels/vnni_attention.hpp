@@ -19,7 +19,8 @@ struct ScoreNeurons {
 template <bool kHard>
 inline __mmask16 step_scores(__m512i& membrane, __mmask16& spiked, __m512i current, const HeadQuery& query) {
     const __m512i keep = _mm512_set1_epi32(query.neurons.keep);
-    const __m512i magnitude = _mm512_srli_epi32(_mm512_mullo_epi32(_mm512_abs_epi32(membrane), keep), generic::kDecayBits);
+    const __m512i magnitude =
+        _mm512_srli_epi32(_mm512_mullo_epi32(_mm512_abs_epi32(membrane), keep), generic::kDecayBits);
     const __mmask16 negative = _mm512_movepi32_mask(membrane);
     __m512i next = _mm512_mask_sub_epi32(magnitude, negative, _mm512_setzero_si512(), magnitude);
     next = _mm512_add_epi32(next, current);
@@ -55,7 +56,8 @@ void spike_64_scores(const HeadQuery& query, std::size_t first, std::uint64_t ex
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) {
             const std::size_t at = first + 16 * static_cast<std::size_t>(i);
-            const __m512i scores = _mm512_permutex2var_epi32(scores_of_8(query, t, at), low_halves, scores_of_8(query, t, at + 8));
+            const __m512i scores =
+                _mm512_permutex2var_epi32(scores_of_8(query, t, at), low_halves, scores_of_8(query, t, at + 8));
             const __m512i current = _mm512_add_epi32(_mm512_sll_epi32(scores, exponent), bias);
             const __mmask16 spikes = step_scores<kHard>(neurons.membrane[i], neurons.spiked[i], current, query);
             bits |= static_cast<std::uint64_t>(spikes) << (16 * i);
@@ -79,7 +81,8 @@ inline void mix_64_values(const HeadQuery& query, int step, int first) {
         const std::uint64_t* row = values + block * depth;
 #pragma GCC unroll 8
         for (int i = 0; i < 8; ++i) {
-            sum[i] = _mm512_add_epi64(sum[i], _mm512_popcnt_epi64(_mm512_and_si512(spiked, _mm512_loadu_si512(row + 8 * i))));
+            sum[i] = _mm512_add_epi64(sum[i],
+                                      _mm512_popcnt_epi64(_mm512_and_si512(spiked, _mm512_loadu_si512(row + 8 * i))));
         }
     }
     std::int32_t* output = query.output + static_cast<std::size_t>(step) * depth + first;
@@ -94,7 +97,8 @@ inline std::int64_t attend(const HeadQuery& query) {
     for (int first = 0; first < query.stored; first += 64) {
         const int count = generic::least(64, query.stored - first);
         const std::uint64_t exists = count == 64 ? ~0ull : (1ull << count) - 1;
-        (query.neurons.hard ? spike_64_scores<true> : spike_64_scores<false>)(query, static_cast<std::size_t>(first), exists);
+        (query.neurons.hard ? spike_64_scores<true> : spike_64_scores<false>)(query, static_cast<std::size_t>(first),
+                                                                              exists);
     }
     if (query.head_dim % 64 != 0) {
         generic::mix_values(query);
