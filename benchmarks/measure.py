@@ -12,6 +12,9 @@ from typing import Any, Literal
 Turn = Callable[[], float]
 """Does its work once and returns seconds per piece of it."""
 
+SECONDS_MAX, ROUNDS_MIN = 20.0, 3
+"""Of one comparison."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -59,13 +62,18 @@ class Times:
         return statistics.fmean(self.turns)
 
 
-def take_turns(turns: Mapping[str, Turn], rounds: int, *, warm_up: int = 1) -> dict[str, Times]:
-    """Run everything once per round, A B C A B C ..., so that what else the machine does disturbs all alike."""
-    for _ in range(warm_up):
-        for turn in turns.values():
-            turn()
+def take_turns(turns: Mapping[str, Turn], rounds: int) -> dict[str, Times]:
+    """Run everything once per round, A B C A B C ..., so that what else the machine does disturbs all alike.
+
+    One round before these is not counted. On a slow machine there are fewer rounds, but a few at least.
+    """
+    for turn in turns.values():
+        turn()
     times: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(rounds):
+    stop = time.perf_counter() + SECONDS_MAX
+    for done in range(rounds):
+        if done >= ROUNDS_MIN and time.perf_counter() > stop:
+            break
         for name, turn in turns.items():
             times[name].append(turn())
     return {name: Times(tuple(seconds)) for name, seconds in times.items()}
