@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import decode, example, opening, prefill, threads
+from benchmarks import counting, decode, example, opening, prefill, threads
 from benchmarks.machine import describe, pinned, read_memory
 from benchmarks.measure import Line, progress, take_turns
 from benchmarks.report import table, write_page, write_results
@@ -31,6 +31,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "larger": (decode.larger_models,),
     "opening": (opening.opening,),
     "threads": (threads.two_threads,),
+    "counting": (counting.counting,),
     "example": (example.example,),
 }
 

@@ -1,34 +1,27 @@
-"""The example network, decoded token by token: sim against Lava, and what counting and recording cost."""
+"""The example network, decoded token by token: sim against Lava, and what counting costs."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.counting import counting_costs, decoding
 from benchmarks.decode import milliseconds_of
 from benchmarks.machine import pinned
-from benchmarks.measure import Line, Turn, progress, take_turns, timed
+from benchmarks.measure import Line, progress, take_turns, timed
 from benchmarks.sizes import Sizes
-from bispik.backends.activity import Reading
-from bispik.backends.counted import open_counted
-from bispik.backends.registry import DEFAULTS, open_session
-from bispik.backends.run import Request, run_sequence
-from bispik.backends.sim import SimSession
-from bispik.backends.trace import writing_trace
+from bispik.backends.registry import open_session
 from bispik.cli.compile import main as compile_main
 from bispik.cli.text import encode
 from bispik.compiler.artifact import load_program
 from bispik.compiler.mapping import MappedProgram
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "kjv_shakespeare"
-LAVA_GOAL, COUNTING_GOAL = 500.0, 15.0
-
-Read = Callable[[Sequence[int]], Reading]
+LAVA_GOAL = 500.0
 
 
 def example(sizes: Sizes, _rng: np.random.Generator) -> list[Line]:
@@ -44,7 +37,7 @@ def example(sizes: Sizes, _rng: np.random.Generator) -> list[Line]:
         text = (EXAMPLE / "heldout.txt").read_text()
         ids = encode(mapped.program.tokenizer, text, "the held-out text")[: sizes.example_tokens].tolist()
         with pinned(0):
-            return [*counting(mapped, ids, folder, sizes), *against_lava(mapped, ids, sizes)]
+            return [*counting_costs(mapped, ids, "example network", folder, sizes), *against_lava(mapped, ids, sizes)]
 
 
 def against_lava(mapped: MappedProgram, ids: list[int], sizes: Sizes) -> list[Line]:
@@ -74,75 +67,3 @@ def against_lava(mapped: MappedProgram, ids: list[int], sizes: Sizes) -> list[Li
             details={**milliseconds_of(times), **speeds},
         )
     ]
-
-
-def counting(mapped: MappedProgram, ids: list[int], folder: Path, sizes: Sizes) -> list[Line]:
-    """What counts, recordings and traces add to the time of a decode that only reads."""
-    progress("example: counting")
-    program = mapped.program
-
-    def counted() -> None:
-        session = open_counted("sim", mapped)
-        for token in ids:
-            session.read([token])
-        session.counts()
-
-    def counted_at_once() -> None:
-        session = open_counted("sim", mapped)
-        session.read(ids)
-        session.counts()
-
-    def recorded() -> None:
-        session = SimSession(program)
-        for token in ids:
-            session.feed([token])
-
-    def traced() -> None:
-        with writing_trace(folder / "run.trace", mapped, "sim") as trace:
-            request = Request(prompt=tuple(ids[:1]), max_new_tokens=len(ids) - 1)
-            trace.close(run_sequence(mapped, request, "sim", DEFAULTS, see_activity=trace.append))
-
-    tokens = len(ids)
-    turns: dict[str, Turn] = {
-        "read": decoding(mapped, ids),
-        "counted": timed(counted, tokens),
-        "recorded": timed(recorded, tokens),
-        "traced": timed(traced, tokens),
-        "read at once": timed(lambda: SimSession(program).read(ids), tokens),
-        "counted at once": timed(counted_at_once, tokens),
-    }
-    times = take_turns(turns, sizes.rounds)
-
-    def cost(of: str, base: str, name: str, goal: float | None = None) -> Line:
-        return Line(
-            part="example",
-            name=name,
-            value=100.0 * (times[of].best / times[base].best - 1.0),
-            unit="%",
-            goal=goal,
-            at_most=True,
-            note=f"{1e3 * times[of].best:.3f} ms per token, without {1e3 * times[base].best:.3f}",
-        )
-
-    return [
-        cost("counted", "read", "example network: counting costs, decode token by token", COUNTING_GOAL),
-        cost(
-            "counted at once",
-            "read at once",
-            f"example network: counting costs, {tokens} tokens at once",
-            COUNTING_GOAL,
-        ),
-        cost("recorded", "read", "example network: recording every spike costs, for comparison"),
-        cost("traced", "read", "example network: choosing tokens, counting and a trace on disk cost, for comparison"),
-    ]
-
-
-def decoding(mapped: MappedProgram, ids: list[int]) -> Turn:
-    """A new sequence, token by token; only what the host reads."""
-
-    def run() -> None:
-        session = SimSession(mapped.program)
-        for token in ids:
-            session.read([token])
-
-    return timed(run, len(ids))

@@ -22,7 +22,14 @@ from bispik.compiler.schedule import skews
 from bispik.compiler.shapes import program_shape
 from bispik.compiler.target import load_target
 
-DECAY, THRESHOLD, EXPONENT = 410, 9000, 6
+DECAY, EXPONENT = 410, 6
+EMBEDDING_THRESHOLD = 9000
+UNIT_THRESHOLD = 1 << EXPONENT - 1
+"""Below one spike."""
+SCORE_THRESHOLD = 3 << EXPONENT
+"""Three common spikes of query and key."""
+TYPICAL_WEIGHT, TYPICAL_RATE = 73, 0.2
+"""Root mean square of the weights, and roughly how many inputs spike: a current of that many random weights decides."""
 
 
 def synthetic_program(model: Model, steps: int, window: int, rng: np.random.Generator) -> QuantizedProgram:
@@ -34,7 +41,7 @@ def synthetic_program(model: Model, steps: int, window: int, rng: np.random.Gene
     tokens, positions = tables
     nodes: list[IntegerNode] = [
         IntegerInjection(name="input", token_table=tokens, position_table=positions, step_gain=(1,) * steps),
-        _population("embed", "input", None, shape.hidden),
+        _population("embed", "input", None, shape.hidden, EMBEDDING_THRESHOLD),
     ]
     stream, largest = "embed", 1
     for index, (query, key, value, output, fc1, fc2) in enumerate(model.blocks):
@@ -52,7 +59,7 @@ def synthetic_program(model: Model, steps: int, window: int, rng: np.random.Gene
                 heads=shape.heads,
                 head_dim=shape.hidden // shape.heads,
                 exponent=EXPONENT,
-                neurons=_neurons(shape.heads),
+                neurons=_neurons(shape.heads, SCORE_THRESHOLD),
             ),
             _population(f"{block}/attn/output", f"{block}/attn/attention", output, shape.hidden),
             _join(f"{block}/attn/sum", (stream, f"{block}/attn/output"), shape.hidden, largest + 1),
@@ -94,22 +101,26 @@ def spread(program: QuantizedProgram) -> MappedProgram:
     )
 
 
-def _population(name: str, source: str, weights: Weights | None, size: int) -> IntegerPopulation:
+def _population(
+    name: str, source: str, weights: Weights | None, size: int, threshold: int = UNIT_THRESHOLD
+) -> IntegerPopulation:
     stored = None if weights is None else weights.T
+    if stored is not None:
+        threshold = int(TYPICAL_WEIGHT * (TYPICAL_RATE * stored.shape[1]) ** 0.5) << EXPONENT
     projection = IntegerProjection(source=source, weight=stored, exponent=EXPONENT, bits=0 if stored is None else 8)
-    return IntegerPopulation(name=name, inputs=(projection,), neurons=_neurons(size))
+    return IntegerPopulation(name=name, inputs=(projection,), neurons=_neurons(size, threshold))
 
 
 def _join(name: str, inputs: tuple[str, str], size: int, maximum: int) -> IntegerJoin:
     return IntegerJoin(name=name, inputs=inputs, exponents=(0, 0), size=size, maximum=maximum)
 
 
-def _neurons(size: int) -> IntegerNeurons:
+def _neurons(size: int, threshold: int) -> IntegerNeurons:
     return IntegerNeurons(
         program="bispik",
         reset="soft",
         decay=DECAY,
-        threshold=np.full(size, THRESHOLD, np.int32),
-        subtract=np.full(size, THRESHOLD + 1, np.int32),
+        threshold=np.full(size, threshold, np.int32),
+        subtract=np.full(size, threshold + 1, np.int32),
         bias=np.zeros(size, np.int32),
     )
