@@ -27,7 +27,7 @@ def counting(sizes: Sizes, rng: np.random.Generator) -> list[Line]:
     """A whole network of the OPT shape with random weights; its neurons spike at 20 to 40%."""
     with pinned(0), random_model(sizes.opt, rng) as model, tempfile.TemporaryDirectory() as folder:
         mapped = spread(synthetic_program(model, STEPS, sizes.window, rng))
-        ids = rng.integers(sizes.opt.vocabulary, size=sizes.example_tokens).tolist()
+        ids = rng.integers(sizes.opt.vocabulary, size=sizes.counted_tokens).tolist()
         return counting_costs(mapped, ids, f"OPT-{sizes.opt.name} shape", Path(folder), sizes)
 
 

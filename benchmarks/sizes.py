@@ -32,6 +32,8 @@ class Sizes:
     lengths: tuple[int, ...] = (512, 2048)
     example_tokens: int = 120
     """Within the example's window."""
+    counted_tokens: int = 256
+    """Of the OPT shape; as many as counting enters at once."""
     lava_tokens: int = 2
     load_rounds: int = 40
 
@@ -49,6 +51,7 @@ TINY_SIZES = Sizes(
     prefill_tokens=4,
     lengths=(8, 16),
     example_tokens=3,
+    counted_tokens=3,
     lava_tokens=1,
     load_rounds=2,
 )
