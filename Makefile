@@ -19,7 +19,7 @@ DEMO_PROMPT := And the LORD said unto Moses,
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-all sanitize arm64 lint format wheel lock clean
+.PHONY: help install demo bench test test-unit test-all sanitize arm64 lint format wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ install: .venv/.runtime ## Install bispik and what it needs to run into .venv
 demo: install ## Compile the example checkpoint to Loihi 2 and run it on Lava
 	$(BIN)/bispik-compile $(DEMO_CHECKPOINT) --target loihi2 -o build/demo --run lava --prompt "$(DEMO_PROMPT)" \
 		--temperature 0.7 --top-k 40
+
+bench: .venv/.dev ## Measure the simulator: ten minutes, on an idle machine; ONLY=NAME measures one part
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ONLY:%=--only %)
 
 test: lint test-unit ## Lint, and run the tests that take seconds
 

@@ -1,0 +1,57 @@
+"""What is measured: the models' shapes, and how often and how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.shapes import Shape
+
+OPT_125M = Shape(name="125M", hidden=768, ffn=3072, layers=12, vocabulary=50272, heads=12)
+OPT_350M = Shape(name="350M", hidden=1024, ffn=4096, layers=24, vocabulary=50272, heads=16)
+OPT_1300M = Shape(name="1.3B", hidden=2048, ffn=8192, layers=24, vocabulary=50272, heads=32)
+TINY = Shape(name="tiny", hidden=12, ffn=24, layers=2, vocabulary=40, heads=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Sizes of everything that `make bench` runs; the tests run it small."""
+
+    opt: Shape = OPT_125M
+    larger: tuple[Shape, ...] = (OPT_350M, OPT_1300M)
+    largest: Shape = OPT_1300M
+    read_bytes: int = 512 << 20
+    rounds: int = 12
+    few_rounds: int = 4
+    """Where a round takes seconds."""
+    burst: int = 5
+    """Tokens that the engine decodes in a turn, each with spikes of its own."""
+    context: int = 256
+    """Stored tokens when a whole decode step is measured."""
+    window: int = 2048
+    prefill_tokens: int = 128
+    lengths: tuple[int, ...] = (512, 2048)
+    example_tokens: int = 120
+    """Within the example's window."""
+    counted_tokens: int = 256
+    """Of the OPT shape; as many as counting enters at once."""
+    lava_tokens: int = 2
+    load_rounds: int = 40
+
+
+TINY_SIZES = Sizes(
+    opt=TINY,
+    larger=(TINY,),
+    largest=TINY,
+    read_bytes=1 << 16,
+    rounds=1,
+    few_rounds=1,
+    burst=2,
+    context=4,
+    window=16,
+    prefill_tokens=4,
+    lengths=(8, 16),
+    example_tokens=3,
+    counted_tokens=3,
+    lava_tokens=1,
+    load_rounds=2,
+)
