@@ -58,13 +58,19 @@ def output_ranges(nodes: Iterable[IntegerNode], window: int) -> dict[str, Output
         window: tokens that an attention sums over at most.
     """
     ranges: dict[str, OutputRange] = {}
-    injected: dict[str, OutputRange] = {}
+    injections: dict[str, IntegerInjection] = {}
     for node in nodes:
         if isinstance(node, IntegerInjection):
-            injected[node.name] = injected_range(node)
+            injections[node.name] = node
         elif not isinstance(node, IntegerReadout):
-            ranges[node.name] = output_range(node, {**injected, **ranges}, window)
+            # Only a stream of real numbers passes a table's numbers on: that of a large vocabulary is not read in vain.
+            read = {name: injected_range(injections[name]) for name in injections if _joins(node, name)}
+            ranges[node.name] = output_range(node, {**ranges, **read}, window)
     return ranges
+
+
+def _joins(node: IntegerNode, source: str) -> bool:
+    return isinstance(node, IntegerJoin) and source in node.inputs
 
 
 def output_range(node: IntegerNode, ranges: Mapping[str, OutputRange], window: int) -> OutputRange:
