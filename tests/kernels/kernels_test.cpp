@@ -79,7 +79,8 @@ void test_add_rows(Random& random, const Kernels& kernels) {
 
 void test_multiply(Random& random, const Kernels& kernels) {
     if (!kernels.multiply) return;
-    const int rows = random.one_of({1, 3, 4, 5, random.number(1, 300)}), depth = (rows + 3) / 4 * 4;
+    const int rows = random.one_of({1, 3, 4, 5, 64, 65, random.number(1, 300)});
+    const int depth = (rows + kDepthAtOnce - 1) / kDepthAtOnce * kDepthAtOnce;
     const int width = random.one_of({1, 63, 64, random.number(1, 64)}), columns = random.number(1, 40);
     const std::size_t stride = at(width) + at(random.number(0, 70));
     const std::size_t operand_stride = at(depth) + at(random.number(0, 9));

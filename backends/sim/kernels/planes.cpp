@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "block.hpp"
 
@@ -209,7 +210,9 @@ std::vector<std::int32_t> sums_over_steps(const Block& block, int source, int to
 
 OutputForm summed_form(const Network& network, int source) {
     const OutputForm& form = network.nodes[static_cast<std::size_t>(source)].form;
-    return {true, form.negative, form.magnitude * network.steps};
+    // Sums are 32-bit numbers, whatever a form allows for: that of an injection is far from what its tables reach.
+    const std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    return {true, form.negative, std::min(form.magnitude * network.steps, most)};
 }
 
 std::vector<Plane> summed_planes(const Block& block, int source) {

@@ -91,7 +91,7 @@ bool Pool::claim_and_run() {
 std::uint64_t Pool::await_round(std::uint64_t last) const {
     for (int waited = 0;; ++waited) {
         const std::uint64_t state = state_.load(std::memory_order_acquire);
-        if (round_of(state) != last) return round_of(state);
+        if (round_of(state) != last || stop_.load(std::memory_order_acquire)) return round_of(state);
         if (waited < kSpins) {
             pause();
         } else if (waited < kSpins + kYields) {
