@@ -8,16 +8,29 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.activity import Reading, Session, reading_of
+from bispik.backends.activity import Activity, Reading, Session, joined, reading_of
 from bispik.backends.counts import EventCounter, EventCounts
 from bispik.backends.counts.chunk import CountedChunk
 from bispik.backends.registry import DEFAULTS, RunOptions, open_session
 from bispik.compiler.mapping import MappedProgram
+from bispik.models.errors import BispikError
 
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
 TOKENS_AT_ONCE = 256
 """Tokens whose numbers become events together: entering them costs the same for one token as for many."""
+
+ENTRIES_AT_ONCE = 1 << 20
+"""Slices times tokens that are entered together at most: the tables have some 30 numbers for each, 250 MB."""
+
+
+RECORDED_AT_ONCE = 32
+"""Tokens of a backend that records everything that are counted together."""
+
+
+def tokens_at_once(counter: EventCounter) -> int:
+    """Return how many tokens are best entered together."""
+    return max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(counter.parts))))
 
 
 class CountedSession(Protocol):
@@ -62,6 +75,7 @@ class _RecordedCounted:
         self.mapped, self.session = mapped, session
         self.counter = EventCounter(mapped)
         self.parts: list[EventCounts] = []
+        self.held: list[Activity] = []
 
     @property
     def execution_mode(self) -> str:
@@ -69,11 +83,19 @@ class _RecordedCounted:
 
     def read(self, token_ids: Ids) -> Reading:
         activity = self.session.feed(token_ids)
-        self.parts.append(self.counter.count(activity))
+        self.held.append(activity)
+        if sum(len(held.token_ids) for held in self.held) >= RECORDED_AT_ONCE:
+            self._enter()
         return reading_of(self.mapped.program, activity)
 
     def counts(self) -> EventCounts:
+        self._enter()
         return total_of(self.parts)
+
+    def _enter(self) -> None:
+        if self.held:
+            self.parts.append(self.counter.count(joined(self.held)))
+            self.held = []
 
     def close(self) -> None:
         self.session.close()
@@ -86,27 +108,39 @@ class _SimCounted:
         assert isinstance(session, SimSession)
         self.session = session
         self.counter = EventCounter(mapped)
-        self.wanted = NativeDemands(mapped.program, self.counter.demands())
+        self.wanted = NativeDemands(session.native, self.counter.demands())
+        self.at_once = tokens_at_once(self.counter)
         self.parts: list[EventCounts] = []
         self.waiting: list[CountedChunk] = []
+        self.counted = 0
 
     @property
     def execution_mode(self) -> str:
         return self.session.execution_mode
 
     def read(self, token_ids: Ids) -> Reading:
+        self._check()
         reading, chunk = self.session.read_counted(token_ids, self.wanted)
         self.waiting.append(chunk)
-        if sum(len(waiting.positions) for waiting in self.waiting) >= TOKENS_AT_ONCE:
+        self.counted += len(chunk.positions)
+        if sum(len(waiting.positions) for waiting in self.waiting) >= self.at_once:
             self._enter()
         return reading
 
     def counts(self) -> EventCounts:
+        self._check()
         self._enter()
         return total_of(self.parts)
 
     def close(self) -> None:
         self.session.close()
+
+    def _check(self) -> None:
+        if self.counted != self.session.position:
+            raise BispikError(
+                f"a run was interrupted: {self.session.position - self.counted} tokens were run and not counted; "
+                "start the sequence again"
+            )
 
     def _enter(self) -> None:
         if self.waiting:

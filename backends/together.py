@@ -8,16 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bispik.backends.activity import Reading, checked_tokens
-from bispik.backends.counted import total_of
+from bispik.backends.counted import tokens_at_once, total_of
 from bispik.backends.counts import EventCounter, EventCounts
 from bispik.backends.counts.chunk import CountedChunk
 from bispik.backends.host import logits
 from bispik.backends.registry import RunOptions
 from bispik.backends.run import PROMPT_TOKENS, Request, SequenceRun
 from bispik.compiler.mapping import MappedProgram
-
-TOKENS_AT_ONCE = 256
-"""Tokens of a sequence whose numbers become events together."""
 
 
 def run_together(
@@ -48,7 +45,7 @@ def run_together(
         checked_tokens(program, request.prompt, 0)
     batch = SimBatch(program, len(requests), threads=options.threads or 1)
     going = [_Going(mapped, request) for request in requests]
-    wanted = NativeDemands(program, going[0].counter.demands())
+    wanted = NativeDemands(batch.native, going[0].counter.demands())
     while any(one.waiting for one in going):
         turns = [one.turn() for one in going]
         for one, found in zip(going, batch.read_counted(turns, wanted), strict=True):
@@ -65,6 +62,7 @@ class _Going:
     def __init__(self, mapped: MappedProgram, request: Request) -> None:
         self.program, self.request = mapped.program, request
         self.counter = EventCounter(mapped)
+        self.at_once = tokens_at_once(self.counter)
         self.sampler = request.sampling.sampler(request.stream)
         self.waiting = list(request.prompt)
         self.room = min(request.max_new_tokens, mapped.program.window - len(request.prompt))
@@ -81,7 +79,7 @@ class _Going:
     def read(self, reading: Reading, chunk: CountedChunk) -> None:
         """Take what was read, and choose the next token if all of the prompt has been run."""
         self.chunks.append(chunk)
-        if sum(len(held.positions) for held in self.chunks) >= TOKENS_AT_ONCE:
+        if sum(len(held.positions) for held in self.chunks) >= self.at_once:
             self._enter()
         if not self.waiting and self.room > 0:
             self.room -= 1

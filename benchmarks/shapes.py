@@ -143,19 +143,19 @@ def add_attention(network: _kernels.Network, sources: tuple[int, int, int], head
         sources,
         heads=heads,
         exponent=ATTENTION_EXPONENT,
-        neurons=neurons(heads, ATTENTION_THRESHOLD),
+        neurons=neurons(heads, ATTENTION_THRESHOLD, small=True),
         magnitude=window,
         negative=False,
     )
 
 
-def neurons(size: int, threshold: int = THRESHOLD) -> _kernels.Neurons:
+def neurons(size: int, threshold: int = THRESHOLD, *, small: bool = False) -> _kernels.Neurons:
     """Neurons with soft reset and a membrane of any size."""
     return _kernels.Neurons(
         decay=DECAY,
         hard=False,
         ternary=False,
-        small=False,
+        small=small,
         wide=False,
         threshold=np.full(size, threshold, np.int32),
         subtract=np.full(size, threshold + 1, np.int32),

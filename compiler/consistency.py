@@ -49,6 +49,7 @@ def check_consistency(program: QuantizedProgram, where: str) -> None:
         _expect(node.name not in sizes, place, "two nodes have this name")
         for source in node.sources:
             _expect(source in sizes, place, f"its source {source} does not come before it")
+        _expect(node.size >= 1, place, "no channels")
         _check_node(node, sizes, program, place)
         if not isinstance(node, IntegerReadout):  # nothing reads the readout but the host
             sizes[node.name] = node.size

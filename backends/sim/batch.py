@@ -9,9 +9,8 @@ import numpy as np
 from bispik.backends.activity import Reading, checked_tokens, require_recordable
 from bispik.backends.counts.chunk import CountedChunk
 from bispik.backends.sim import _kernels
-from bispik.backends.sim.kernel_path import chosen_path
 from bispik.backends.sim.network import native_network
-from bispik.backends.sim.session import Ids, NativeDemands, mode_of, saturations_of
+from bispik.backends.sim.session import Ids, NativeDemands, engine_of, mode_of, saturations_of
 from bispik.compiler.program import QuantizedProgram
 from bispik.models.errors import BispikError
 
@@ -30,7 +29,7 @@ class SimBatch:
             raise BispikError(f"a batch of {sequences} sequences; give 1 or more")
         self.program = program
         self.native = native_network(program)
-        self.engine = _kernels.Engine(self.native.network, path=chosen_path(), threads=threads)
+        self.engine = engine_of(self.native, threads)
         self.sequences = [_kernels.Sequence(self.native.network) for _ in range(sequences)]
         self.execution_mode = mode_of(self.engine)
 

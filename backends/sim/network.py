@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.models.errors import BispikError
 
 NARROW = 1 << 30
 """Currents, biases and thresholds that stay below are added in 32 bits, with room for a membrane."""
@@ -32,8 +33,11 @@ SMALL = 1 << 32
 WEIGHT_MAX = 1 << 7
 """Largest magnitude of an int8 weight."""
 
+SUM_MAX = (1 << 31) - 1
+"""The kernels add up the products of one byte of a matrix's inputs in 32 bits."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)  # without slots: sessions of a program find it through a weak reference
 class NativeNetwork:
     """A program in the engine."""
 
@@ -43,13 +47,21 @@ class NativeNetwork:
     """Number of each node in the engine."""
 
 
-@lru_cache(maxsize=1)
+_SHARED: weakref.WeakValueDictionary[int, NativeNetwork] = weakref.WeakValueDictionary()
+
+
 def native_network(program: QuantizedProgram) -> NativeNetwork:
-    """Build the network, or return the last one if it is of the same program: sessions of a program share it.
+    """Build the network, or return that of another session of the same program, which is still alive.
 
     Weights that lie input-major in memory, as in a mapped ``program.bspk``, are used where they are; others are copied.
+
+    Raises:
+        BispikError: for a matrix too wide for the kernels.
     """
-    return _Builder(program).build()
+    shared = _SHARED.get(id(program))
+    if shared is None or shared.program is not program:
+        shared = _SHARED[id(program)] = _Builder(program).build()
+    return shared
 
 
 class _Builder:
@@ -67,7 +79,7 @@ class _Builder:
     def _add(self, node: IntegerNode) -> int:
         match node:
             case IntegerInjection():
-                largest = 2 * np.iinfo(np.int16).max * max(abs(gain) for gain in node.step_gain)
+                largest = -2 * int(np.iinfo(np.int16).min) * max(abs(gain) for gain in node.step_gain)
                 self.ranges[node.name] = OutputRange(-largest, largest)
                 tokens, positions = (np.ascontiguousarray(t) for t in (node.token_table, node.position_table))
                 return self.network.injection(tokens, positions, list(node.step_gain))
@@ -99,6 +111,8 @@ class _Builder:
                     negative=outputs.signed,
                 )
             case IntegerReadout():
+                magnitude = self.ranges[node.source].magnitude * self.program.steps_per_token
+                _require_sums(node.name, node.weight, magnitude)
                 return self.network.readout(self.index[node.source], _input_major(node.weight))
 
     def _population(self, node: IntegerPopulation) -> int:
@@ -107,6 +121,8 @@ class _Builder:
         for projection in node.inputs:
             weight, magnitude = projection.weight, self.ranges[projection.source].magnitude
             dense = weight is not None and weight.ndim == 2
+            if weight is not None and dense:
+                _require_sums(node.name, weight, magnitude)
             # Any weights at all: adding up those of a large network would take longer than opening it may.
             reached = magnitude if weight is None else WEIGHT_MAX * magnitude * (weight.shape[1] if dense else 1)
             largest += reached << projection.exponent
@@ -131,6 +147,21 @@ class _Builder:
             threshold=threshold,
             subtract=subtract,
             bias=bias,
+        )
+
+
+def _require_sums(name: str, weight: npt.NDArray[np.int8], magnitude: int) -> None:
+    """Refuse a matrix that no real network has.
+
+    Raises:
+        BispikError: if the products of one byte of its inputs could leave 32 bits.
+    """
+    inputs = weight.shape[1]
+    reached = WEIGHT_MAX * min(magnitude, 255) * inputs
+    if reached > SUM_MAX:
+        raise BispikError(
+            f"{name}: {inputs:,} inputs could add up to {reached:,}, and the simulator's kernels add in 32 bits; "
+            "use --backend reference"
         )
 
 

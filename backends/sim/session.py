@@ -20,6 +20,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.models.errors import BispikError
 
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
@@ -31,11 +32,15 @@ class SimSession:
         require_recordable(program)
         self.program = program
         self.probes = frozenset(probes)
-        self.position = 0
         self.native = native_network(program)
-        self.engine = _kernels.Engine(self.native.network, path=chosen_path(), threads=threads)
+        self.engine = engine_of(self.native, threads)
         self.sequence = _kernels.Sequence(self.native.network)
         self.execution_mode = mode_of(self.engine)
+
+    @property
+    def position(self) -> int:
+        """Tokens that have been run; behind an interruption, those of the blocks that were finished."""
+        return self.sequence.position
 
     def feed(self, token_ids: Ids) -> Activity:
         """Run the next tokens of the sequence."""
@@ -49,7 +54,9 @@ class SimSession:
             a.name: np.empty((tokens, steps, a.heads, stored), np.int8) for a in program.of_kind(IntegerAttention)
         }
         membranes = {
-            node.name: np.empty((tokens, steps, node.size), np.int32) for node in sent if node.name in self.probes
+            population.name: np.empty((tokens, steps, population.size), np.int32)
+            for population in program.of_kind(IntegerPopulation)
+            if population.name in self.probes
         }
         reading, saturations = self._run(ids, outputs=outputs, scores=scores, membranes=membranes)
         return Activity(
@@ -107,9 +114,26 @@ class SimSession:
             counting=counting,
             counts=counts,
         )
-        self.position += len(ids)
         saturations = saturations_of(program, self.native, clipped)
         return Reading(accumulators=accumulators, sums=sums.astype(np.int64)), saturations
+
+
+LARGEST_THREADS = 1024
+"""More threads than any machine runs at once are a mistake."""
+
+
+def engine_of(native: NativeNetwork, threads: int) -> _kernels.Engine:
+    """Return an engine for a network.
+
+    Raises:
+        BispikError: for kernels that are not here, or more threads than there can be.
+    """
+    if not 1 <= threads <= LARGEST_THREADS:
+        raise BispikError(f"--threads {threads}: give 1 to {LARGEST_THREADS}")
+    try:
+        return _kernels.Engine(native.network, path=chosen_path(), threads=threads)
+    except RuntimeError as error:
+        raise BispikError(f"--threads {threads}: the system gives no more threads: {error}") from error
 
 
 def mode_of(engine: _kernels.Engine) -> str:
@@ -126,8 +150,8 @@ def saturations_of(program: QuantizedProgram, native: NativeNetwork, clipped: np
 class NativeDemands:
     """What counting asks for, in the engine's numbers of nodes."""
 
-    def __init__(self, program: QuantizedProgram, demands: Demands) -> None:
-        index = native_network(program).index
+    def __init__(self, native: NativeNetwork, demands: Demands) -> None:
+        index = native.index
         self.demands = demands
         self.size = len(demands.segments) + len(demands.scores) + len(demands.partials)
         self.counting = _kernels.Counting(

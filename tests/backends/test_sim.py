@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,14 @@ from bispik.backends.reference import NeuronState, ReferenceSession
 from bispik.backends.sim import SimBatch, SimSession
 from bispik.backends.sim.kernel_path import VARIABLE, available_paths
 from bispik.compiler.graph import Reset, Spikes
-from bispik.compiler.program import IntegerAttention, IntegerNeurons, IntegerNode, IntegerPopulation, QuantizedProgram
+from bispik.compiler.program import (
+    IntegerAttention,
+    IntegerJoin,
+    IntegerNeurons,
+    IntegerNode,
+    IntegerPopulation,
+    QuantizedProgram,
+)
 from bispik.models.errors import BispikError
 from tests.networks import random_program, random_tokens
 
@@ -245,3 +253,54 @@ def test_counts_that_a_run_could_not_hold_are_refused(session: type[ReferenceSes
     program = random_program(1, window=8)
     with pytest.raises(BispikError, match=r"attention: outputs could reach 32,768; .* a --window of at most 32,767"):
         session(replace(program, window=1 << 15))
+
+
+def test_an_interrupted_run_can_go_on() -> None:
+    """A signal is looked at between blocks; what was run until then stays, and the session knows how much that is."""
+    program = random_program(3, layers=1, window=600)
+    tokens = random_tokens(program, 3)
+    sessions = [SimSession(program)]
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def run_until_interrupted() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while True:
+            sessions.append(SimSession(program))
+            sessions[-1].read(tokens[:-1])
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_until_interrupted()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    done = sessions[-1].position
+    expected = SimSession(program).read(tokens)
+    np.testing.assert_array_equal(sessions[-1].read(tokens[done:]).accumulators, expected.accumulators[done:])
+
+
+def test_what_the_engine_cannot_hold_is_refused() -> None:
+    program = random_program(1, layers=0)
+    for threads in (0, 100_000):
+        with pytest.raises(BispikError, match=f"--threads {threads}: give 1 to"):
+            SimSession(program, threads=threads)
+    table = np.zeros((2, 70_000), np.int16)
+    wide = replace(
+        program,
+        nodes=(
+            replace(
+                program.injection,
+                token_table=np.zeros((2, 70_000), np.int16),
+                position_table=np.zeros((9, 70_000), np.int16),
+            ),
+            IntegerJoin(name="embed", inputs=("input",), exponents=(0,), size=70_000, maximum=0),
+            replace(program.readout, weight=np.ones((2, 70_000), np.int8), bias=np.zeros(2, np.float32)),
+        ),
+    )
+    assert SimSession(wide).read([1]).accumulators.tolist() == [[0, 0]]
+    reaching = replace(wide, nodes=(replace(wide.injection, token_table=table + np.int16(255)), *wide.nodes[1:]))
+    with pytest.raises(BispikError, match="70,000 inputs could add up to 2,284,800,000"):
+        SimSession(reaching)

@@ -1,4 +1,5 @@
 // Attention over keys and values that are stored as bits.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -137,10 +138,10 @@ std::int64_t ask(Block& block, const Layout& layout, const Node& node, int index
 
 }  // namespace
 
-Sequence::Sequence(const Network& network) {
-    for (const Node& node : network.nodes) {
+Sequence::Sequence(const Network& the_network) : network(&the_network) {
+    for (const Node& node : the_network.nodes) {
         if (node.kind != Kind::attention) continue;
-        const Layout layout(network, node);
+        const Layout layout(the_network, node);
         const std::size_t heads = static_cast<std::size_t>(node.heads);
         stored.push_back(
             {std::vector<std::uint64_t>(heads * layout.keys()), std::vector<std::uint64_t>(heads * layout.values())});

@@ -8,8 +8,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -147,6 +149,7 @@ class Builder {
     }
 
     Network network;
+    bool frozen = false;           // an engine or a sequence has been made of it
     std::int64_t vocabulary = -1;  // without an injection any id will do
 
  private:
@@ -171,6 +174,8 @@ class Builder {
     }
 
     int add(Node node) {
+        expect(!frozen, "a network that is in use already");
+        expect(node.size >= 1, "a node without channels");
         network.nodes.push_back(std::move(node));
         return static_cast<int>(network.nodes.size()) - 1;
     }
@@ -195,7 +200,10 @@ Counting counting_of(const std::vector<std::tuple<std::vector<int>, int, int>>& 
                      const std::vector<std::tuple<int, int, int, int>>& scores,
                      const std::vector<std::tuple<int, int, int, int, int>>& partials) {
     Counting counting;
-    for (const auto& [nodes, start, stop] : segments) counting.segments.push_back({nodes, start, stop});
+    for (const auto& [nodes, start, stop] : segments) {
+        expect(!nodes.empty() && 0 <= start && start <= stop, "an impossible segment");
+        counting.segments.push_back({nodes, start, stop});
+    }
     for (const auto& [node, head, first, last] : scores) counting.scores.push_back({node, head, first, last});
     for (const auto& [node, start, stop, first, last] : partials)
         counting.partials.push_back({node, start, stop, first, last});
@@ -204,9 +212,9 @@ Counting counting_of(const std::vector<std::tuple<std::vector<int>, int, int>>& 
 
 class Runner {
  public:
-    Runner(const Builder& builder, const std::string& path, int threads)
-        : builder_(builder), engine_(builder.network, kernels_named(path), threads) {
-        expect(threads >= 1, "at least one thread");
+    Runner(Builder& builder, const std::string& path, int threads)
+        : builder_(builder), engine_(builder.network, kernels_named(path), checked(threads)) {
+        builder.frozen = true;
     }
 
     void run(const Feed& feed, const std::vector<std::pair<int, Array<std::uint8_t, 3>>>& given,
@@ -215,8 +223,13 @@ class Runner {
              const std::vector<std::pair<int, Target<std::int32_t, 3>>>& membranes,
              std::optional<Target<std::int64_t, 2>> accumulators, std::optional<Target<std::int32_t, 2>> readout_sums,
              Target<std::int64_t, 1> clipped, const Counting* counting, std::optional<Target<std::int32_t, 3>> counts) {
+        expect(!running_.test_and_set(), "this engine is running already; every thread needs its own");
+        const Running until_the_end{running_};
         std::vector<Place> places;
+        std::set<const Sequence*> seen;
         for (const auto& [sequence, ids] : feed) {
+            expect(sequence && sequence->network == &builder_.network, "a sequence of another network");
+            expect(seen.insert(sequence).second, "a sequence twice");
             for (std::size_t i = 0; i < ids.shape(0); ++i) {
                 const int position = sequence->position + static_cast<int>(i);
                 expect(position < builder_.network.window, "more tokens than the window has room for");
@@ -237,7 +250,38 @@ class Runner {
                 target.form.negative ? masks.data() + places.size() * static_cast<std::size_t>(target.size) : nullptr;
             spikes.push_back({node, masks.data(), minus});
         }
-        expect(clipped.shape(0) == builder_.network.nodes.size(), "one number of clipped membranes per node");
+        const std::vector<Node>& nodes = builder_.network.nodes;
+        const std::size_t tokens = places.size(), steps = static_cast<std::size_t>(builder_.network.steps);
+        expect(clipped.shape(0) == nodes.size(), "one number of clipped membranes per node");
+        expect_shapes(outputs, steps);
+        expect_shapes(membranes, steps);
+        for (const auto& [node, array] : scores) {
+            expect(array.shape(1) == steps && array.shape(2) == static_cast<std::size_t>(at(node).heads),
+                   "scores of another shape");
+            expect(array.shape(3) == scores[0].second.shape(3), "scores of different numbers of stored tokens");
+            for (const Place& place : places) {
+                expect(static_cast<std::size_t>(place.position) < array.shape(3),
+                       "no room for the scores of all stored tokens");
+            }
+        }
+        const Node* readout = nullptr;
+        for (const Node& node : nodes) readout = node.kind == Kind::readout ? &node : readout;
+        if (accumulators) {
+            expect(readout && accumulators->shape(0) == tokens &&
+                       accumulators->shape(1) == static_cast<std::size_t>(readout->size),
+                   "accumulators of another shape");
+        }
+        if (readout_sums) {
+            expect(readout && readout_sums->shape(0) == tokens &&
+                       readout_sums->shape(1) == static_cast<std::size_t>(at(readout->inputs[0].source).size),
+                   "sums of another shape");
+        }
+        if (counts) {
+            expect(counting, "counts without saying of what");
+            const std::size_t all = counting->segments.size() + counting->scores.size() + counting->partials.size();
+            expect(counts->shape(0) == tokens && counts->shape(1) == all && counts->shape(2) == steps,
+                   "counts of another shape");
+        }
         Record record{pointers<std::int16_t, 3>(outputs, places.size()),
                       pointers<std::int8_t, 4>(scores, places.size()), scores.empty() ? 0 : scores[0].second.shape(3),
                       pointers<std::int32_t, 3>(membranes, places.size())};
@@ -254,6 +298,31 @@ class Runner {
     std::string path() const { return engine_.kernels().name; }
 
  private:
+    // Says that the engine may run again, however a run ends.
+    struct Running {
+        std::atomic_flag& flag;
+        ~Running() { flag.clear(); }
+    };
+
+    static int checked(int threads) {
+        expect(threads >= 1, "at least one thread");
+        return threads;
+    }
+
+    const Node& at(int node) const {
+        expect(0 <= node && static_cast<std::size_t>(node) < builder_.network.nodes.size(), "a node that is not there");
+        return builder_.network.nodes[static_cast<std::size_t>(node)];
+    }
+
+    template <typename Value>
+    void expect_shapes(const std::vector<std::pair<int, Target<Value, 3>>>& arrays, std::size_t steps) const {
+        for (const auto& [node, array] : arrays) {
+            expect(array.shape(1) == steps && array.shape(2) == static_cast<std::size_t>(at(node).size),
+                   "outputs of another shape");
+        }
+    }
+
+    std::atomic_flag running_ = ATOMIC_FLAG_INIT;
     const Builder& builder_;
     Engine engine_;
 };
@@ -302,7 +371,13 @@ NB_MODULE(_kernels, m) {
              nb::arg("neurons"), nb::arg("magnitude"), nb::arg("negative"))
         .def("readout", &Builder::readout, nb::arg("source"), nb::arg("weights"));
     nb::class_<Sequence>(m, "Sequence")
-        .def("__init__", [](Sequence* self, const Builder& builder) { new (self) Sequence(builder.network); })
+        .def(
+            "__init__",
+            [](Sequence* self, Builder& builder) {
+                builder.frozen = true;
+                new (self) Sequence(builder.network);
+            },
+            nb::keep_alive<1, 2>())
         .def_ro("position", &Sequence::position);
     nb::class_<Counting>(m, "Counting")
         .def(
@@ -314,10 +389,11 @@ NB_MODULE(_kernels, m) {
             },
             nb::arg("segments"), nb::arg("scores"), nb::arg("partials"));
     nb::class_<Runner>(m, "Engine")
-        .def(nb::init<const Builder&, const std::string&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("path"),
+        .def(nb::init<Builder&, const std::string&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("path"),
              nb::arg("threads"), nb::keep_alive<1, 2>())
         .def_prop_ro("path", &Runner::path)
-        .def("run", &Runner::run, nb::arg("feed"), nb::kw_only(), nb::arg("given"), nb::arg("outputs"),
-             nb::arg("scores"), nb::arg("membranes"), nb::arg("accumulators").none(), nb::arg("readout_sums").none(),
-             nb::arg("clipped"), nb::arg("counting").none(), nb::arg("counts").none());
+        .def("run", &Runner::run, nb::arg("feed"), nb::kw_only(), nb::arg("given"), nb::arg("outputs").noconvert(),
+             nb::arg("scores").noconvert(), nb::arg("membranes").noconvert(),
+             nb::arg("accumulators").noconvert().none(), nb::arg("readout_sums").noconvert().none(),
+             nb::arg("clipped").noconvert(), nb::arg("counting").none(), nb::arg("counts").noconvert().none());
 }

@@ -77,8 +77,6 @@ struct Network {
     int window;
     std::vector<Node> nodes;
     int attentions = 0;
-
-    int readout() const { return static_cast<int>(nodes.size()) - 1; }
     // Tokens that keys and values have room for, in whole words.
     std::size_t room() const { return (static_cast<std::size_t>(window) + 63) / 64 * 64; }
     int signs(const Node& attention) const {
@@ -97,6 +95,7 @@ class Sequence {
  public:
     explicit Sequence(const Network& network);
 
+    const Network* network;
     int position = 0;                  // tokens that have been run
     std::vector<StoredTokens> stored;  // one per attention
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -32,10 +33,17 @@ void pause() {
 }  // namespace
 
 Pool::Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+        for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (...) {
+        stop();
+        throw;
+    }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { stop(); }
+
+void Pool::stop() {
     stop_ = true;
     state_ += 1ull << (2 * kTaskBits);
     state_.notify_all();
@@ -57,6 +65,7 @@ void Pool::run(int count, const std::function<void(int)>& task) {
     while (claim_and_run()) {
     }
     await_others(count, started);
+    if (failed_.exchange(false)) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 void Pool::await_others(int count, std::chrono::steady_clock::time_point started) {
@@ -80,7 +89,11 @@ bool Pool::claim_and_run() {
     std::uint64_t state = state_.load(std::memory_order_acquire);
     while (next_of(state) < count_of(state)) {
         if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) {
-            (*task_.load(std::memory_order_relaxed))(static_cast<int>(next_of(state)));
+            try {
+                (*task_.load(std::memory_order_relaxed))(static_cast<int>(next_of(state)));
+            } catch (...) {
+                if (!failed_.exchange(true)) failure_ = std::current_exception();
+            }
             done_.fetch_add(1, std::memory_order_acq_rel);
             return true;
         }

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -27,13 +28,15 @@ class Pool {
 
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    // Run task(i) for all i < count, also on the calling thread; returns when all are done. Tasks must not throw.
+    // Run task(i) for all i < count < 2^24, also on the calling thread; returns when all are done. Throws what a task
+    // has thrown, if any; the others are run all the same.
     void run(int count, const std::function<void(int)>& task);
 
  private:
     void work();
     std::uint64_t await_round(std::uint64_t last) const;
     bool claim_and_run();
+    void stop();
     void await_others(int count, std::chrono::steady_clock::time_point started);
 
     std::vector<std::thread> workers_;
@@ -44,6 +47,8 @@ class Pool {
     // round that it does not know.
     std::atomic<std::uint64_t> state_{0};
     std::atomic<int> done_{0};
+    std::atomic<bool> failed_{false};
+    std::exception_ptr failure_;  // of the first task that failed; written by whoever sets failed_
     std::atomic<const std::function<void(int)>*> task_{nullptr};
 };
 

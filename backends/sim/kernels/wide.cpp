@@ -24,10 +24,14 @@ std::int64_t run_wide_neurons(const Neurons& neurons, int steps, int width, cons
         for (int t = 0; t < steps; ++t) {
             const std::int64_t magnitude = membrane < 0 ? -membrane : membrane;
             const std::int64_t kept = (magnitude * neurons.keep) >> 12;
-            std::int64_t next = (membrane < 0 ? -kept : kept) +
-                                current[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(j)] +
-                                neurons.bias[j];
-            if (!neurons.hard) next -= neurons.subtract[j] * spike;
+            // Sums of currents may have wrapped, as those of the definition do; unsigned numbers may.
+            const std::uint64_t wrapped =
+                static_cast<std::uint64_t>(membrane < 0 ? -kept : kept) +
+                static_cast<std::uint64_t>(
+                    current[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(j)]) +
+                static_cast<std::uint64_t>(std::int64_t{neurons.bias[j]});
+            const std::uint64_t taken = neurons.hard ? 0 : static_cast<std::uint64_t>(neurons.subtract[j] * spike);
+            const auto next = static_cast<std::int64_t>(wrapped - taken);
             const std::int64_t inside = std::clamp(next, -kMembraneMax, kMembraneMax);
             clipped += inside != next;
             spike = inside > neurons.threshold[j];
