@@ -108,7 +108,7 @@ class _SimCounted:
         assert isinstance(session, SimSession)
         self.session = session
         self.counter = EventCounter(mapped)
-        self.wanted = NativeDemands(session.native, self.counter.demands())
+        self.wanted = NativeDemands(session.native, self.counter.demands)
         self.at_once = tokens_at_once(self.counter)
         self.parts: list[EventCounts] = []
         self.waiting: list[CountedChunk] = []

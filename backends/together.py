@@ -45,7 +45,7 @@ def run_together(
         checked_tokens(program, request.prompt, 0)
     batch = SimBatch(program, len(requests), threads=options.threads or 1)
     going = [_Going(mapped, request) for request in requests]
-    wanted = NativeDemands(batch.native, going[0].counter.demands())
+    wanted = NativeDemands(batch.native, going[0].counter.demands)
     while any(one.waiting for one in going):
         turns = [one.turn() for one in going]
         for one, found in zip(going, batch.read_counted(turns, wanted), strict=True):

@@ -1,13 +1,14 @@
-"""What counting has to know of consecutive tokens, and three ways to answer.
+"""The numbers that events are made of: outputs other than 0, by token and time step.
 
-``ActivityChunk`` looks into a recorded activity. ``Demands`` answers nothing and notes what it is asked: the fast
-simulator then counts exactly that while it runs, and ``CountedChunk`` looks it up.
+Counting says once which it needs (`Demands`); they come from a recorded activity (`recorded`), or from the simulator,
+which counts them while it runs (`CountedChunk`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,155 +19,97 @@ from bispik.compiler.program import IntegerAttention, QuantizedProgram
 
 SpikeArray: TypeAlias = npt.NDArray[np.int8]
 
-Segment: TypeAlias = tuple[tuple[str, ...], int, int]
-"""Channels [start, stop) of nodes."""
+Sent: TypeAlias = tuple[tuple[str, ...], int, int]
+"""Channels [start, stop) in which at least one of the nodes sent something."""
 
-ScoreSegment: TypeAlias = tuple[str, int, int, int]
-"""Attention, head, and stored tokens [first, last)."""
+Scored: TypeAlias = tuple[str, int, int, int]
+"""Spikes of an attention's score neurons: head, and stored tokens [first, last)."""
 
-PartialSegment: TypeAlias = tuple[str, int, int, int, int]
-"""Attention, channels [start, stop), and stored tokens [first, last)."""
-
-
-class Chunk(Protocol):
-    """Numbers of outputs other than 0 in each of n tokens and T time steps: every answer is (n, T)."""
-
-    positions: IntArray
-    """(n,)"""
-    steps: int
-    saturations: Mapping[str, int]
-
-    def sent(self, sources: tuple[str, ...], start: int, stop: int) -> IntArray:
-        """Count the channels [start, stop) in which at least one of the nodes sent something."""
-        ...
-
-    def scored(self, attention: str, head: int, first: int, last: int) -> IntArray:
-        """Count the spikes of a head's score neurons of stored tokens [first, last)."""
-        ...
-
-    def mixed(self, attention: str, start: int, stop: int, first: int, last: int) -> IntArray:
-        """Count the channels [start, stop) whose sum over stored tokens [first, last) is not 0."""
-        ...
+Mixed: TypeAlias = tuple[str, int, int, int, int]
+"""Channels [start, stop) of an attention whose sum over stored tokens [first, last) is not 0."""
 
 
-class ActivityChunk:
-    """Answers from an activity; the answers that slices share are computed once."""
-
-    def __init__(self, program: QuantizedProgram, activity: Activity, values: Mapping[str, SpikeArray]) -> None:
-        """Prepare.
-
-        Args:
-            program: what was run.
-            activity: of these tokens.
-            values: by attention whose stored tokens are spread over slices: its value spikes since the sequence's
-                first token, (stored tokens, T, channels).
-        """
-        self.program, self.activity, self.values = program, activity, values
-        self.steps = program.steps_per_token
-        self.positions: IntArray = activity.first_position + np.arange(len(activity.token_ids), dtype=np.int64)
-        self.saturations: Mapping[str, int] = dict(activity.saturations)
-        self._sent: dict[Segment, IntArray] = {}
-
-    def sent(self, sources: tuple[str, ...], start: int, stop: int) -> IntArray:
-        """See `Chunk`."""
-        key = (sources, start, stop)
-        if key not in self._sent:
-            first, *others = (self.activity.outputs[source][:, :, start:stop] != 0 for source in sources)
-            for other in others:
-                first |= other
-            self._sent[key] = np.count_nonzero(first, axis=2).astype(np.int64)
-        return self._sent[key]
-
-    def scored(self, attention: str, head: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        spikes = self.activity.score_spikes[attention][:, :, head, first:last]
-        counted: IntArray = np.count_nonzero(spikes, axis=2).astype(np.int64)
-        return counted
-
-    def mixed(self, attention: str, start: int, stop: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        node = self.program.node(attention)
-        assert isinstance(node, IntegerAttention)
-        heads = np.arange(start, stop) // node.head_dim
-        scores = self.activity.score_spikes[attention][:, :, heads, first:last].astype(np.float32)
-        stored = self.values[attention][first:last, :, start:stop].astype(np.float32)
-        sums = np.einsum("ntcj,jtc->ntc", scores, stored, optimize=True)
-        counted: IntArray = np.count_nonzero(sums, axis=2).astype(np.int64)
-        return counted
-
-
+@dataclass(frozen=True, slots=True, eq=False)
 class Demands:
-    """Notes what is asked of a chunk, in order and once each."""
+    """What is counted, each kind in its order; a number's row is its place among all: sent, then scored, then mixed."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.positions: IntArray = np.zeros(0, np.int64)
-        self.saturations: Mapping[str, int] = {}
-        self.segments: dict[Segment, int] = {}
-        self.scores: dict[ScoreSegment, int] = {}
-        self.partials: dict[PartialSegment, int] = {}
+    sent: dict[Sent, int] = field(default_factory=dict[Sent, int])
+    scored: dict[Scored, int] = field(default_factory=dict[Scored, int])
+    mixed: dict[Mixed, int] = field(default_factory=dict[Mixed, int])
 
-    def sent(self, sources: tuple[str, ...], start: int, stop: int) -> IntArray:
-        """See `Chunk`."""
-        self.segments.setdefault((sources, start, stop), len(self.segments))
-        return self._nothing()
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.sent) + len(self.scored) + len(self.mixed)
 
-    def scored(self, attention: str, head: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        self.scores.setdefault((attention, head, first, last), len(self.scores))
-        return self._nothing()
+    def row(self, wanted: Sent | Scored | Mixed) -> int:
+        """Return the row of a number that is counted."""
+        if len(wanted) == 3:
+            return self.sent[wanted]
+        if len(wanted) == 4:
+            return len(self.sent) + self.scored[wanted]
+        return len(self.sent) + len(self.scored) + self.mixed[wanted]
 
-    def mixed(self, attention: str, start: int, stop: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        self.partials.setdefault((attention, start, stop, first, last), len(self.partials))
-        return self._nothing()
 
-    def _nothing(self) -> IntArray:
-        return np.zeros((0, self.steps), np.int64)
+def recorded(
+    program: QuantizedProgram, activity: Activity, values: Mapping[str, SpikeArray], demands: Demands
+) -> IntArray:
+    """Count in a recorded activity, (rows, n, T).
+
+    Args:
+        program: what was run.
+        activity: of n tokens.
+        values: by attention whose stored tokens are spread over slices: its value spikes since the sequence's first
+            token, (stored tokens, T, channels).
+        demands: what to count.
+    """
+    table = np.empty((demands.size, len(activity.token_ids), program.steps_per_token), np.int64)
+    for row, (sources, start, stop) in enumerate(demands.sent):
+        first, *others = (activity.outputs[source][:, :, start:stop] != 0 for source in sources)
+        for other in others:
+            first |= other
+        table[row] = np.count_nonzero(first, axis=2)
+    for row, (attention, head, first_token, last_token) in enumerate(demands.scored, start=len(demands.sent)):
+        spikes = activity.score_spikes[attention][:, :, head, first_token:last_token]
+        table[row] = np.count_nonzero(spikes, axis=2)
+    for row, wanted in enumerate(demands.mixed, start=len(demands.sent) + len(demands.scored)):
+        table[row] = _mixed(program, activity, values, wanted)
+    return table
+
+
+def _mixed(
+    program: QuantizedProgram, activity: Activity, values: Mapping[str, SpikeArray], wanted: Mixed
+) -> npt.NDArray[np.intp]:
+    attention, start, stop, first, last = wanted
+    node = program.node(attention)
+    assert isinstance(node, IntegerAttention)
+    heads = np.arange(start, stop) // node.head_dim
+    scores = activity.score_spikes[attention][:, :, heads, first:last].astype(np.float32)
+    stored = values[attention][first:last, :, start:stop].astype(np.float32)
+    counted: npt.NDArray[np.intp] = np.count_nonzero(np.einsum("ntcj,jtc->ntc", scores, stored, optimize=True), axis=2)
+    return counted
 
 
 class CountedChunk:
-    """Answers from numbers that were counted during the run."""
+    """Numbers of consecutive tokens that were counted during the run."""
 
-    def __init__(
-        self, demands: Demands, positions: IntArray, counts: npt.NDArray[np.int32], saturations: Mapping[str, int]
-    ) -> None:
-        """Prepare.
+    def __init__(self, positions: IntArray, counts: npt.NDArray[np.int32], saturations: Mapping[str, int]) -> None:
+        """Keep them.
 
         Args:
-            demands: what was counted.
             positions: of the tokens, (n,).
-            counts: (n, segments, scores and partials, T).
+            counts: (n, rows, T).
             saturations: of the run, by node.
         """
-        self.demands, self.positions, self.steps, self.saturations = demands, positions, demands.steps, saturations
-        self._counts = counts
-        self._by_row: IntArray | None = None
-
-    def sent(self, sources: tuple[str, ...], start: int, stop: int) -> IntArray:
-        """See `Chunk`."""
-        return self._counted(self.demands.segments[sources, start, stop])
-
-    def scored(self, attention: str, head: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        return self._counted(len(self.demands.segments) + self.demands.scores[attention, head, first, last])
-
-    def mixed(self, attention: str, start: int, stop: int, first: int, last: int) -> IntArray:
-        """See `Chunk`."""
-        before = len(self.demands.segments) + len(self.demands.scores)
-        return self._counted(before + self.demands.partials[attention, start, stop, first, last])
-
-    def _counted(self, row: int) -> IntArray:
-        if self._by_row is None:  # only once it is asked for: most chunks are joined first
-            self._by_row = np.ascontiguousarray(self._counts.swapaxes(0, 1), np.int64)
-        counted: IntArray = self._by_row[row]
-        return counted
+        self.positions, self.counts, self.saturations = positions, counts, saturations
 
     @classmethod
     def joined(cls, chunks: Sequence[CountedChunk]) -> CountedChunk:
         """Return consecutive chunks as one."""
-        first = chunks[0]
-        saturations = {name: sum(chunk.saturations[name] for chunk in chunks) for name in first.saturations}
-        counts = np.concatenate([chunk._counts for chunk in chunks])
-        positions = np.concatenate([chunk.positions for chunk in chunks])
-        return cls(first.demands, positions, counts, saturations)
+        saturations = {name: sum(chunk.saturations[name] for chunk in chunks) for name in chunks[0].saturations}
+        counts = np.concatenate([chunk.counts for chunk in chunks])
+        return cls(np.concatenate([chunk.positions for chunk in chunks]), counts, saturations)
+
+    def table(self) -> IntArray:
+        """Return the numbers as (rows, n, T)."""
+        return np.ascontiguousarray(self.counts.swapaxes(0, 1), np.int64)

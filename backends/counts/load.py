@@ -27,44 +27,51 @@ def step_load(
         skew: (slices,), steps behind the injection.
         neurocores: number of neurocores.
     """
-    tokens, steps, slices = synops.shape
+    tokens, steps, _ = synops.shape
     depth = max(skew, default=0)
-    updates = np.zeros(neurocores, np.int64)
-    np.add.at(updates, neurocore, neurons)
-    groups = _Groups(neurocore, updates)
     delays = np.asarray(skew, np.int64)
-    pipelined = groups.largest(synops)
-    sequential = np.empty((tokens, steps + depth, len(groups.sizes)), np.int64)
-    together = max(1, ENTRIES_AT_ONCE // ((steps + depth) * max(1, slices)))
-    for first in range(0, tokens, together):
-        some = synops[first : first + together]
-        at_work = np.zeros((len(some), steps + depth, slices), np.int64)
-        for delay in np.unique(delays):
-            working = np.flatnonzero(delays == delay)
-            at_work[:, delay : delay + steps, working] = some[:, :, working]
-        sequential[first : first + together] = groups.largest(at_work)
+    work = _Work(neurocore, neurons, delays, neurocores)
+    by_delay = work.by_neurocore_and_delay(synops)
+    sequential = np.zeros((tokens, steps + depth, len(work.sizes)), np.int64)
     largest_norm = np.zeros(steps + depth, np.int64)
     for step in range(steps + depth):
+        at_work = np.flatnonzero((work.delay <= step) & (step < work.delay + steps))
+        if len(at_work):
+            groups, largest = work.largest(by_delay[:, step - work.delay[at_work], at_work], at_work)
+            sequential[:, step, groups] = largest
         working = (delays <= step) & (step < delays + steps)
         largest_norm[step] = norms[working].max(initial=0)
-    return StepLoad(updates=groups.sizes, pipelined=pipelined, sequential=sequential, norms=largest_norm)
+    every = np.arange(len(work.delay))
+    pipelined = np.zeros((tokens, steps, len(work.sizes)), np.int64)
+    for step in range(steps):
+        groups, largest = work.largest(by_delay[:, step], every)
+        pipelined[:, step, groups] = largest
+    return StepLoad(updates=work.sizes, pipelined=pipelined, sequential=sequential, norms=largest_norm)
 
 
-ENTRIES_AT_ONCE = 1 << 21
-"""Numbers that are held at once for tokens that travel alone: 16 MB."""
+class _Work:
+    """What neurocores do together: the slices of one neurocore that are equally far behind the injection."""
 
+    def __init__(self, neurocore: IntArray, neurons: IntArray, delays: IntArray, neurocores: int) -> None:
+        self.order = np.lexsort((delays, neurocore))
+        pairs = np.stack([neurocore[self.order], delays[self.order]])
+        changes = np.flatnonzero((pairs[:, 1:] != pairs[:, :-1]).any(axis=0)) + 1
+        self.first = np.concatenate([[0], changes])
+        self.neurocore, self.delay = pairs[:, self.first]
+        updates = np.zeros(neurocores, np.int64)
+        np.add.at(updates, neurocore, neurons)
+        self.sizes, self.group = np.unique(updates, return_inverse=True)
 
-class _Groups:
-    """Neurocores that hold slices, by the number of neurons that they update."""
+    def by_neurocore_and_delay(self, synops: IntArray) -> IntArray:
+        """(tokens, T, slices) to (tokens, T, entries)."""
+        sums: IntArray = np.add.reduceat(synops[..., self.order], self.first, axis=2)
+        return sums
 
-    def __init__(self, neurocore: IntArray, updates: IntArray) -> None:
-        used, self.first_slice = np.unique(neurocore, return_index=True)
-        updates = updates[used]
-        self.order = np.argsort(updates, kind="stable")
-        self.sizes, self.starts = np.unique(updates[self.order], return_index=True)
-
-    def largest(self, synops: IntArray) -> IntArray:
-        """(tokens, steps, slices) to (tokens, steps, groups)."""
-        by_neurocore = np.add.reduceat(synops, self.first_slice, axis=2)
-        largest: IntArray = np.maximum.reduceat(by_neurocore[..., self.order], self.starts, axis=2)
-        return largest
+    def largest(self, synops: IntArray, entries: IntArray) -> tuple[IntArray, IntArray]:
+        """Of (tokens, entries): the largest sum of a neurocore by number of neurons, and which numbers these are."""
+        used, first = np.unique(self.neurocore[entries], return_index=True)
+        by_neurocore = np.add.reduceat(synops, first, axis=1)
+        order = np.argsort(self.group[used], kind="stable")
+        groups, starts = np.unique(self.group[used][order], return_index=True)
+        largest: IntArray = np.maximum.reduceat(by_neurocore[:, order], starts, axis=1)
+        return groups, largest

@@ -91,7 +91,7 @@ class SimBatch:
             reading = Reading(accumulators=accumulators[rows], sums=sums[rows].astype(np.int64))
             chunk = None
             if counted is not None and counts is not None:
-                chunk = CountedChunk(counted.demands, at, counts[rows], none if number else saturations)
+                chunk = CountedChunk(at, counts[rows], none if number else saturations)
             ran.append((reading, chunk))
         in_order = iter(ran)
         return [None if ids is None else next(in_order) for ids in token_ids]

@@ -79,7 +79,7 @@ class SimSession:
         positions = self.position + np.arange(len(ids), dtype=np.int64)
         counts = np.empty((len(ids), counted.size, self.program.steps_per_token), np.int32)
         reading, saturations = self._run(ids, counting=counted.counting, counts=counts)
-        return reading, CountedChunk(counted.demands, positions, counts, saturations)
+        return reading, CountedChunk(positions, counts, saturations)
 
     def close(self) -> None:
         """Nothing to release that the end of the object does not."""
@@ -152,10 +152,9 @@ class NativeDemands:
 
     def __init__(self, native: NativeNetwork, demands: Demands) -> None:
         index = native.index
-        self.demands = demands
-        self.size = len(demands.segments) + len(demands.scores) + len(demands.partials)
+        self.size = demands.size
         self.counting = _kernels.Counting(
-            [([index[name] for name in names], start, stop) for names, start, stop in demands.segments],
-            [(index[name], head, first, last) for name, head, first, last in demands.scores],
-            [(index[name], start, stop, first, last) for name, start, stop, first, last in demands.partials],
+            [([index[name] for name in names], start, stop) for names, start, stop in demands.sent],
+            [(index[name], head, first, last) for name, head, first, last in demands.scored],
+            [(index[name], start, stop, first, last) for name, start, stop, first, last in demands.mixed],
         )
