@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <cstring>
 
-#if !defined(BISPIK_IMITATED_TILES)
-#include <immintrin.h>
+#if defined(BISPIK_IMITATED_TILES)
+#include <cstdio>
+#include <cstdlib>
 #endif
 
 namespace bispik {
@@ -27,11 +28,26 @@ struct alignas(64) TileShapes {
 thread_local TileShapes shapes;
 thread_local std::uint8_t tiles[8][16][64];
 
-inline void configure(const TileShapes& wanted) { shapes = wanted; }
+// A processor raises an exception.
+inline void demand(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "tiles: %s\n", what);
+    std::abort();
+}
+
+inline void configure(const TileShapes& wanted) {
+    for (int t = 0; t < 16; ++t) {
+        demand(wanted.rows[t] <= 16 && wanted.bytes_per_row[t] <= 64 && (t < 8 || wanted.rows[t] == 0), "too large");
+        demand((wanted.rows[t] == 0) == (wanted.bytes_per_row[t] == 0), "half a shape");
+    }
+    shapes = wanted;
+    std::memset(tiles, 0, sizeof tiles);
+}
 inline void release() { shapes = {}; }
 
 template <int kTile>
 void clear_tile() {
+    demand(shapes.rows[kTile] > 0, "a tile without a shape");
     std::memset(tiles[kTile], 0, sizeof tiles[kTile]);
 }
 
@@ -46,6 +62,7 @@ void load_tile(const void* from, std::size_t stride) {
 
 template <int kTile>
 void store_tile(void* to, std::size_t stride) {
+    demand(shapes.rows[kTile] > 0, "a tile without a shape");
     for (int r = 0; r < shapes.rows[kTile]; ++r) {
         std::memcpy(static_cast<char*>(to) + static_cast<std::size_t>(r) * stride, tiles[kTile][r],
                     shapes.bytes_per_row[kTile]);
@@ -55,6 +72,11 @@ void store_tile(void* to, std::size_t stride) {
 // tdpbusd: sums[m][n] += sum over k and i of operands[m][4 k + i] * weights[k][4 n + i], unsigned times signed bytes.
 template <int kSums, int kOperands, int kWeights>
 void add_products() {
+    static_assert(kSums != kOperands && kSums != kWeights && kOperands != kWeights);
+    demand(shapes.rows[kSums] > 0 && shapes.rows[kSums] == shapes.rows[kOperands] &&
+               shapes.bytes_per_row[kSums] == shapes.bytes_per_row[kWeights] &&
+               shapes.bytes_per_row[kOperands] == 4 * shapes.rows[kWeights],
+           "shapes that do not match");
     for (int m = 0; m < shapes.rows[kSums]; ++m) {
         for (int n = 0; n < shapes.bytes_per_row[kSums] / 4; ++n) {
             std::int32_t sum;
@@ -71,10 +93,11 @@ void add_products() {
 
 #else
 
-// In assembly, for GCC's intrinsics take the number of a tile as a literal and as nothing else.
+// In assembly: GCC's intrinsics take the number of a tile as a literal and as nothing else, and GCC 12 leaves out most
+// of the shapes that its own function is to read.
 
-inline void configure(const TileShapes& wanted) { _tile_loadconfig(&wanted); }
-inline void release() { _tile_release(); }
+inline void configure(const TileShapes& wanted) { asm volatile("ldtilecfg %0" : : "m"(wanted) : "memory"); }
+inline void release() { asm volatile("tilerelease" : : : "memory"); }
 
 template <int kTile>
 void clear_tile() {
