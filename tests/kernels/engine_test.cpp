@@ -227,7 +227,7 @@ struct Case {
         const Network& network = made.network;
         const std::string where = path.name + ", " + std::to_string(threads) + " threads: ";
         std::vector<Sequence> sequences(plain.size(), Sequence(network));
-        Engine engine(network, *path.kernels, threads);
+        Engine engine(network, path.kernels(), threads);
         Numbers found_clipped(network.nodes.size(), 0);
         std::size_t first = 0;
         for (const std::size_t end : feed.ends) {

@@ -31,7 +31,7 @@ int main(int count, char** arguments) {
     for (const Path& path : built_paths()) {
         const std::string what = "kernels " + path.name;
         if (path.available) {
-            check(what.c_str(), [&](test::Random& random) { test::test_kernels(random, *path.kernels); });
+            check(what.c_str(), [&](test::Random& random) { test::test_kernels(random, path.kernels()); });
         } else {
             std::printf("%s: not on this processor\n", what.c_str());
         }

@@ -62,18 +62,18 @@ bool has_dot_products() {
 }  // namespace
 
 std::vector<Path> built_paths() {
-    std::vector<Path> paths{{"portable", true, &portable_kernels()}};
+    std::vector<Path> paths{{"portable", true, portable_kernels}};
 #if defined(BISPIK_AVX2)
-    paths.push_back({"avx2", has_avx2(), &avx2_kernels()});
+    paths.push_back({"avx2", has_avx2(), avx2_kernels});
 #endif
 #if defined(BISPIK_VNNI)
-    paths.push_back({"vnni", has_vnni(), &vnni_kernels()});
+    paths.push_back({"vnni", has_vnni(), vnni_kernels});
 #endif
 #if defined(BISPIK_AMX)
-    paths.push_back({"amx", has_amx(), &amx_kernels()});
+    paths.push_back({"amx", has_amx(), amx_kernels});
 #endif
 #if defined(BISPIK_NEON)
-    paths.push_back({"neon", has_dot_products(), &neon_kernels()});
+    paths.push_back({"neon", has_dot_products(), neon_kernels});
 #endif
     return paths;
 }
@@ -83,8 +83,8 @@ const Kernels& kernels_named(const std::string& name) {
     std::string names;
     for (const Path& path : built_paths()) {
         if (!path.available) continue;
-        if (path.name == name) return *path.kernels;
-        fastest = path.kernels;
+        if (path.name == name) return path.kernels();
+        fastest = &path.kernels();
         names += (names.empty() ? "" : ", ") + path.name;
     }
     if (!name.empty())

@@ -17,8 +17,8 @@ const Kernels& neon_kernels();
 
 struct Path {
     std::string name;
-    bool available;  // the processor and the operating system can run it
-    const Kernels* kernels;
+    bool available;               // the processor and the operating system can run it
+    const Kernels& (*kernels)();  // only if available: making a table may take the same instructions
 };
 
 // All that were built, the fastest last.
