@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.markup import escape
 from rich.table import Table
 
+from bispik.models.errors import BispikError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -60,16 +62,21 @@ def _package(name: str, use: str, cost: str = "") -> Finding:
 def _checked(part: str, load: Callable[[], str], use: str, remedy: str = "") -> Finding:
     try:
         return Finding(part=part, found=load(), note=use)
-    except ImportError as error:
+    except (ImportError, BispikError) as error:
         return Finding(part=part, found="", note=f"no {use}: {remedy or error}")
 
 
 def _kernels() -> str:
-    from bispik.backends.sim.kernel_path import available_paths, chosen_path
+    from bispik.backends.sim.kernel_path import available_paths, chosen_path, unavailable_paths
 
     chosen = chosen_path()
     others = [name for name in available_paths() if name != chosen]
-    return f"{chosen} (also here: {', '.join(others)})" if others else chosen
+    remarks = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("also here", others), ("not on this processor", unavailable_paths()))
+        if names
+    ]
+    return f"{chosen} ({'; '.join(remarks)})" if remarks else chosen
 
 
 def _import_lava() -> str:

@@ -16,6 +16,11 @@ def available_paths() -> list[str]:
     return [name for name, available in _kernels.built_paths() if available]
 
 
+def unavailable_paths() -> list[str]:
+    """Names of the kernels that were built and that this processor cannot run."""
+    return [name for name, available in _kernels.built_paths() if not available]
+
+
 def chosen_path() -> str:
     """Name of the kernels that run.
 

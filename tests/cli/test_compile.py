@@ -12,6 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from bispik.backends.sim import _kernels
+from bispik.backends.sim.kernel_path import VARIABLE
 from bispik.cli.compile import main
 from bispik.cli.doctor import Finding, table
 from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
@@ -144,6 +146,20 @@ def test_doctor_prints_the_brackets_of_an_extra() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table((Finding(part="transformers", found="", note="pip install 'bispik[train]'"),)))
     assert "pip install 'bispik[train]'" in console.export_text()
+
+
+def test_doctor_says_which_kernels_run_and_why_none_does(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def finding() -> dict[str, Any]:
+        assert main(["--doctor", "--json"]) == 0
+        rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+        return next(row for row in rows if row["part"] == "C++ kernels")
+
+    monkeypatch.setattr(_kernels, "built_paths", lambda: [("portable", True), ("avx2", True), ("amx", False)])
+    monkeypatch.setenv(VARIABLE, "portable")
+    assert finding()["found"] == "portable (also here: avx2; not on this processor: amx)"
+    monkeypatch.setenv(VARIABLE, "amx")
+    assert finding()["found"] is None
+    assert "BISPIK_KERNELS=amx: this processor cannot run them; here are portable, avx2" in finding()["note"]
 
 
 class Bomb:
