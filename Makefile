@@ -19,7 +19,7 @@ DEMO_PROMPT := And the LORD said unto Moses,
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test test-unit test-all sanitize arm64 lint format wheel lock clean
+.PHONY: help install demo bench test test-unit test-all sanitize x86-64 arm64 lint format wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,16 @@ sanitize: .venv/.dev ## Test the kernels alone: as built for use, with address, 
 	$(call kernels_test,address,-DCMAKE_BUILD_TYPE=RelWithDebInfo $(SANITIZED) -fsanitize=address$(,)undefined -fno-sanitize-recover=all",\
 		build/kernels/address/kernels_test 300)
 	$(call kernels_test,thread,-DCMAKE_BUILD_TYPE=None $(SANITIZED) -g -O1 -fsanitize=thread",$(FIXED_ADDRESSES) build/kernels/thread/kernels_test 100)
+
+# One processor without AVX and one without AVX-512.
+ifneq ($(shell command -v qemu-x86_64),)
+x86-64: .venv/.dev ## Test the kernels for older x86-64 processors in an emulator, if QEMU is installed
+	$(call kernels_test,release,-DCMAKE_BUILD_TYPE=Release,qemu-x86_64 -cpu Nehalem build/kernels/release/kernels_test 20)
+	qemu-x86_64 -cpu Haswell build/kernels/release/kernels_test 20
+else
+x86-64:
+	@echo "skipped: no qemu-x86_64 (Debian: apt-get install qemu-user)"
+endif
 
 ARM64 := aarch64-linux-gnu
 QEMU := qemu-aarch64 -L /usr/$(ARM64)
