@@ -42,13 +42,16 @@ struct Feed {
     }
 };
 
+// The readout is the last node of a random network.
+int readout_of(const Network& network) { return static_cast<int>(network.nodes.size()) - 1; }
+
 Counting random_counting(Random& random, const Network& network) {
     Counting counting;
     const auto part = [&](int size) {
         const int start = random.number(0, size - 1);
         return std::pair{start, random.number(start + 1, size)};
     };
-    for (int index = 0; index < network.readout(); ++index) {
+    for (int index = 0; index < readout_of(network); ++index) {
         const Node& node = network.nodes[at(index)];
         const auto [start, stop] = part(node.size);
         std::vector<int> nodes{index};
@@ -120,7 +123,7 @@ struct Written {
         const Network& network = made.network;
         const std::size_t rows = tokens * at(network.steps);
         record.score_stride = stride;
-        for (int index = 0; index < network.readout(); ++index) {
+        for (int index = 0; index < readout_of(network); ++index) {
             const Node& node = network.nodes[at(index)];
             if (made.recordable(index)) outputs[index] = {rows * at(node.size), 0};
             if (node.kind == Kind::population) membranes[index] = {rows * at(node.size), 0};
