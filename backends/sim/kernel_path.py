@@ -8,7 +8,10 @@ from bispik.backends.sim import _kernels
 from bispik.models.errors import BispikError
 
 VARIABLE = "BISPIK_KERNELS"
-"""Environment variable that names the kernels to use; empty or not set: the fastest that run here."""
+"""Environment variable that names the kernels to use; empty or not set: the fastest that run here and are proven."""
+
+UNPROVEN = frozenset({"amx"})
+"""Kernels that have run with an imitation of their instructions only, on no processor: who wants them names them."""
 
 
 def available_paths() -> list[str]:
@@ -29,7 +32,7 @@ def chosen_path() -> str:
     """
     wanted, available = os.environ.get(VARIABLE, ""), available_paths()
     if not wanted:
-        return available[-1]
+        return [name for name in available if name not in UNPROVEN][-1]
     if wanted not in available:
         built = [name for name, _ in _kernels.built_paths()]
         reason = "this processor cannot run them" if wanted in built else "this build has no such kernels"
