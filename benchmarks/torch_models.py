@@ -88,7 +88,8 @@ class DenseInt8:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is announced for removal, and what a user of PyTorch has until then
-            dense: Any = OPTForCausalLM(config)
+            make: Any = OPTForCausalLM  # some versions of transformers give it no types
+            dense = make(config)
             quantization: Any = torch.ao.quantization
             self.model = quantization.quantize_dynamic(dense.eval(), {torch.nn.Linear}, dtype=torch.qint8)
         self.past = self.model(torch.ones(1, context, dtype=torch.long), use_cache=True).past_key_values

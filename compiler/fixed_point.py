@@ -51,7 +51,8 @@ def normalised(values: IntArray, *, fraction_bits: int, root_bits: int, epsilon:
     deviations = [size * value - total for value in whole]
     shift = fraction_bits + root_bits + 1
     magnitudes = [((abs(deviation) << shift) + root) // (2 * root) for deviation in deviations]
-    return np.sign(np.array(deviations, np.int64)) * np.array(magnitudes, np.int64)
+    signed = [-size if deviation < 0 else size for size, deviation in zip(magnitudes, deviations, strict=True)]
+    return np.array(signed, np.int64)
 
 
 def _root_rounded_up(value: int) -> int:
