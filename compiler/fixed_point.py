@@ -51,7 +51,7 @@ def normalised(values: IntArray, *, fraction_bits: int, root_bits: int, epsilon:
     deviations = [size * value - total for value in whole]
     shift = fraction_bits + root_bits + 1
     magnitudes = [((abs(deviation) << shift) + root) // (2 * root) for deviation in deviations]
-    signed = [-size if deviation < 0 else size for size, deviation in zip(magnitudes, deviations, strict=True)]
+    signed = [-number if deviation < 0 else number for number, deviation in zip(magnitudes, deviations, strict=True)]
     return np.array(signed, np.int64)
 
 
