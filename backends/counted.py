@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,14 +23,10 @@ TOKENS_AT_ONCE = 256
 ENTRIES_AT_ONCE = 1 << 20
 """Slices times tokens that are entered together at most: the tables have some 30 numbers for each, 250 MB."""
 
+CHUNK_TOKENS = 32
+"""Tokens whose activity is held, counted and handed on together, where everything is recorded."""
 
-RECORDED_AT_ONCE = 32
-"""Tokens of a backend that records everything that are counted together."""
-
-
-def tokens_at_once(counter: EventCounter) -> int:
-    """Return how many tokens are best entered together."""
-    return max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(counter.parts))))
+SeeActivity = Callable[[Activity], None]
 
 
 class CountedSession(Protocol):
@@ -58,21 +54,36 @@ class CountedSession(Protocol):
         ...
 
 
-def open_counted(backend: str, mapped: MappedProgram, options: RunOptions = DEFAULTS) -> CountedSession:
+def open_counted(
+    backend: str,
+    mapped: MappedProgram,
+    options: RunOptions = DEFAULTS,
+    *,
+    probes: Sequence[str] = (),
+    see_activity: SeeActivity | None = None,
+) -> CountedSession:
     """Start a sequence on a backend; `sim` counts while it runs, the others from what they record.
+
+    Args:
+        backend: its name in the registry.
+        mapped: the program on its neurocores.
+        options: how the backend uses the machine.
+        probes: populations whose membranes are recorded; only with ``see_activity``.
+        see_activity: receives what happened, up to CHUNK_TOKENS tokens at a time, each token once and in order, if they
+            are run so many at a time; everything is then recorded, on `sim` too.
 
     Raises:
         BispikError: as `open_session`.
     """
-    session = open_session(backend, mapped.program, options=options)
-    if backend == "sim":
+    session = open_session(backend, mapped.program, probes, options)
+    if backend == "sim" and see_activity is None:
         return _SimCounted(mapped, session)
-    return _RecordedCounted(mapped, session)
+    return _RecordedCounted(mapped, session, see_activity)
 
 
 class _RecordedCounted:
-    def __init__(self, mapped: MappedProgram, session: Session) -> None:
-        self.mapped, self.session = mapped, session
+    def __init__(self, mapped: MappedProgram, session: Session, see_activity: SeeActivity | None) -> None:
+        self.program, self.session, self.see_activity = mapped.program, session, see_activity
         self.counter = EventCounter(mapped)
         self.parts: list[EventCounts] = []
         self.held: list[Activity] = []
@@ -83,22 +94,58 @@ class _RecordedCounted:
 
     def read(self, token_ids: Ids) -> Reading:
         activity = self.session.feed(token_ids)
-        self.held.append(activity)
-        if sum(len(held.token_ids) for held in self.held) >= RECORDED_AT_ONCE:
+        if sum(len(held.token_ids) for held in self.held) + len(token_ids) > CHUNK_TOKENS:
             self._enter()
-        return reading_of(self.mapped.program, activity)
+        self.held.append(activity)
+        return reading_of(self.program, activity)
 
     def counts(self) -> EventCounts:
         self._enter()
         return total_of(self.parts)
 
-    def _enter(self) -> None:
-        if self.held:
-            self.parts.append(self.counter.count(joined(self.held)))
-            self.held = []
-
     def close(self) -> None:
         self.session.close()
+
+    def _enter(self) -> None:
+        if not self.held:
+            return
+        chunk = joined(self.held)
+        self.held.clear()
+        self.parts.append(self.counter.count(chunk))
+        if self.see_activity:
+            self.see_activity(chunk)
+
+
+class ChunkCounter:
+    """Turns the numbers of one sequence, counted while it ran, into events, many tokens at a time."""
+
+    def __init__(self, counter: EventCounter) -> None:
+        self.counter = counter
+        self.at_once = max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(counter.parts))))
+        self.tokens = 0
+        self._waiting: list[CountedChunk] = []
+        self._parts: list[EventCounts] = []
+
+    def add(self, chunk: CountedChunk) -> None:
+        """Take the sequence's next tokens."""
+        self.tokens += len(chunk.positions)
+        self._waiting.append(chunk)
+        if sum(len(waiting.positions) for waiting in self._waiting) >= self.at_once:
+            self._enter()
+
+    def counts(self) -> EventCounts:
+        """Return the events of all tokens so far.
+
+        Raises:
+            ValueError: before the first token.
+        """
+        self._enter()
+        return total_of(self._parts)
+
+    def _enter(self) -> None:
+        if self._waiting:
+            self._parts.append(self.counter.count_chunk(CountedChunk.joined(self._waiting)))
+            self._waiting = []
 
 
 class _SimCounted:
@@ -107,12 +154,8 @@ class _SimCounted:
 
         assert isinstance(session, SimSession)
         self.session = session
-        self.counter = EventCounter(mapped)
-        self.wanted = NativeDemands(session.native, self.counter.demands)
-        self.at_once = tokens_at_once(self.counter)
-        self.parts: list[EventCounts] = []
-        self.waiting: list[CountedChunk] = []
-        self.counted = 0
+        self.counted = ChunkCounter(EventCounter(mapped))
+        self.wanted = NativeDemands(session.native, self.counted.counter.demands)
 
     @property
     def execution_mode(self) -> str:
@@ -121,31 +164,21 @@ class _SimCounted:
     def read(self, token_ids: Ids) -> Reading:
         self._check()
         reading, chunk = self.session.read_counted(token_ids, self.wanted)
-        self.waiting.append(chunk)
-        self.counted += len(chunk.positions)
-        if sum(len(waiting.positions) for waiting in self.waiting) >= self.at_once:
-            self._enter()
+        self.counted.add(chunk)
         return reading
 
     def counts(self) -> EventCounts:
         self._check()
-        self._enter()
-        return total_of(self.parts)
+        return self.counted.counts()
 
     def close(self) -> None:
         self.session.close()
 
     def _check(self) -> None:
-        if self.counted != self.session.position:
+        if missing := self.session.position - self.counted.tokens:
             raise BispikError(
-                f"a run was interrupted: {self.session.position - self.counted} tokens were run and not counted; "
-                "start the sequence again"
+                f"a run was interrupted: {missing} tokens were run and not counted; start the sequence again"
             )
-
-    def _enter(self) -> None:
-        if self.waiting:
-            self.parts.append(self.counter.count_chunk(CountedChunk.joined(self.waiting)))
-            self.waiting = []
 
 
 def total_of(parts: list[EventCounts]) -> EventCounts:

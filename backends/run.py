@@ -9,22 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bispik.backends.activity import Activity, Reading, Session, joined, reading_of
-from bispik.backends.counted import open_counted, total_of
-from bispik.backends.counts import EventCounter, EventCounts, IntArray
+from bispik.backends.counted import CHUNK_TOKENS, SeeActivity, open_counted
+from bispik.backends.counts import EventCounts, IntArray
 from bispik.backends.generate import generate
 from bispik.backends.host import Sampler
-from bispik.backends.registry import RunOptions, open_session
+from bispik.backends.registry import RunOptions
 from bispik.compiler.mapping import MappedProgram
-
-CHUNK_TOKENS = 32
-"""Tokens whose activity is held, counted and written together."""
 
 PROMPT_TOKENS = 256
 """Tokens of a prompt that are run at once where nothing is recorded."""
 
 SeeTokens = Callable[[Sequence[int]], None]
-SeeActivity = Callable[[Activity], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +91,13 @@ def run_sequence(
     started = time.perf_counter()
     tokens: list[int] = []
 
-    def run(read: Callable[[Sequence[int]], Reading], chunk: int) -> None:
+    chunk = PROMPT_TOKENS if see_activity is None else CHUNK_TOKENS
+    with closing(open_counted(backend, mapped, options, probes=probes, see_activity=see_activity)) as session:
         sampler = request.sampling.sampler(request.stream)
-        for new in generate(read, mapped.program, request.prompt, request.max_new_tokens, sampler, chunk):
+        for new in generate(session.read, mapped.program, request.prompt, request.max_new_tokens, sampler, chunk):
             tokens.extend(new)
             see_tokens(tokens)
-
-    if see_activity is None:
-        with closing(open_counted(backend, mapped, options)) as session:
-            run(session.read, PROMPT_TOKENS)
-            counts, mode = session.counts(), session.execution_mode
-    else:
-        with closing(open_session(backend, mapped.program, probes, options)) as recorded:
-            recorder = _Recorder(mapped, recorded, see_activity)
-            run(recorder.read, CHUNK_TOKENS)
-            counts, mode = recorder.finish(), recorded.execution_mode
+        counts, mode = session.counts(), session.execution_mode
     return SequenceRun(
         backend=backend,
         execution_mode=mode,
@@ -119,31 +106,3 @@ def run_sequence(
         counts=counts,
         seconds=time.perf_counter() - started,
     )
-
-
-class _Recorder:
-    """Hands on what happens and counts it, CHUNK_TOKENS tokens at a time."""
-
-    def __init__(self, mapped: MappedProgram, session: Session, see_activity: SeeActivity) -> None:
-        self.program, self.session, self.see_activity = mapped.program, session, see_activity
-        self.counter = EventCounter(mapped)
-        self.held: list[Activity] = []
-        self.counted: list[EventCounts] = []
-
-    def read(self, token_ids: Sequence[int]) -> Reading:
-        activity = self.session.feed(token_ids)
-        if sum(len(part.token_ids) for part in self.held) + len(token_ids) > CHUNK_TOKENS:
-            self._flush()
-        self.held.append(activity)
-        return reading_of(self.program, activity)
-
-    def finish(self) -> EventCounts:
-        self._flush()
-        return total_of(self.counted)
-
-    def _flush(self) -> None:
-        if self.held:
-            chunk = joined(self.held)
-            self.held.clear()
-            self.counted.append(self.counter.count(chunk))
-            self.see_activity(chunk)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bispik.backends.activity import Reading, checked_tokens
-from bispik.backends.counted import tokens_at_once, total_of
-from bispik.backends.counts import EventCounter, EventCounts
+from bispik.backends.counted import ChunkCounter
+from bispik.backends.counts import EventCounter
 from bispik.backends.counts.chunk import CountedChunk
 from bispik.backends.host import logits
 from bispik.backends.registry import RunOptions
@@ -45,7 +45,7 @@ def run_together(
         checked_tokens(program, request.prompt, 0)
     batch = SimBatch(program, len(requests), threads=options.threads or 1)
     going = [_Going(mapped, request) for request in requests]
-    wanted = NativeDemands(batch.native, going[0].counter.demands)
+    wanted = NativeDemands(batch.native, going[0].counted.counter.demands)
     while any(one.waiting for one in going):
         turns = [one.turn() for one in going]
         for one, found in zip(going, batch.read_counted(turns, wanted), strict=True):
@@ -61,14 +61,11 @@ class _Going:
 
     def __init__(self, mapped: MappedProgram, request: Request) -> None:
         self.program, self.request = mapped.program, request
-        self.counter = EventCounter(mapped)
-        self.at_once = tokens_at_once(self.counter)
+        self.counted = ChunkCounter(EventCounter(mapped))
         self.sampler = request.sampling.sampler(request.stream)
         self.waiting = list(request.prompt)
         self.room = min(request.max_new_tokens, mapped.program.window - len(request.prompt))
         self.tokens: list[int] = []
-        self.chunks: list[CountedChunk] = []
-        self.counts: list[EventCounts] = []
 
     def turn(self) -> list[int] | None:
         """Return the tokens to run next; None if there are none."""
@@ -78,26 +75,18 @@ class _Going:
 
     def read(self, reading: Reading, chunk: CountedChunk) -> None:
         """Take what was read, and choose the next token if all of the prompt has been run."""
-        self.chunks.append(chunk)
-        if sum(len(held.positions) for held in self.chunks) >= self.at_once:
-            self._enter()
+        self.counted.add(chunk)
         if not self.waiting and self.room > 0:
             self.room -= 1
             self.waiting = [self.sampler.choose(logits(self.program, reading)[-1])]
 
     def finish(self, mode: str, seconds: float) -> SequenceRun:
         """Return the run."""
-        self._enter()
         return SequenceRun(
             backend="sim",
             execution_mode=mode,
             prompt_tokens=len(self.request.prompt),
             token_ids=np.array(self.tokens, np.int64),
-            counts=total_of(self.counts),
+            counts=self.counted.counts(),
             seconds=seconds,
         )
-
-    def _enter(self) -> None:
-        if self.chunks:
-            self.counts.append(self.counter.count_chunk(CountedChunk.joined(self.chunks)))
-            self.chunks = []
