@@ -5,14 +5,7 @@
 namespace bispik {
 
 const Kernels& avx2_kernels() {
-    static const Kernels kernels{"avx2",
-                                 generic::add_rows,
-                                 nullptr,
-                                 nullptr,
-                                 generic::run_neurons,
-                                 generic::attend,
-                                 generic::set_bits,
-                                 generic::count_masks};
+    static const Kernels kernels = generic::table("avx2");
     return kernels;
 }
 

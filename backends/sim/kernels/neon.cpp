@@ -5,14 +5,7 @@
 namespace bispik {
 
 const Kernels& neon_kernels() {
-    static const Kernels kernels{"neon",
-                                 generic::add_rows,
-                                 nullptr,
-                                 nullptr,
-                                 generic::run_neurons,
-                                 generic::attend,
-                                 generic::set_bits,
-                                 generic::count_masks};
+    static const Kernels kernels = generic::table("neon");
     return kernels;
 }
 

@@ -5,8 +5,7 @@
 namespace bispik {
 
 const Kernels& portable_kernels() {
-    static const Kernels kernels{"portable",           generic::add_rows, nullptr,           nullptr,
-                                 generic::run_neurons, generic::attend,   generic::set_bits, generic::count_masks};
+    static const Kernels kernels = generic::table("portable");
     return kernels;
 }
 

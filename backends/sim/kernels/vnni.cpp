@@ -203,8 +203,15 @@ void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::in
 }  // namespace
 
 const Kernels& vnni_kernels() {
-    static const Kernels kernels{"vnni", add_rows,          interleave, multiply, generic::run_neurons,
-                                 attend, generic::set_bits, count_masks};
+    static const Kernels kernels = [] {
+        Kernels made = generic::table("vnni");
+        made.add_rows = add_rows;
+        made.interleave = interleave;
+        made.multiply = multiply;
+        made.attend = attend;
+        made.count_masks = count_masks;
+        return made;
+    }();
     return kernels;
 }
 
