@@ -53,8 +53,10 @@ def alone(program: Path, requests: list[Request]) -> list[SequenceRun]:
 @pytest.fixture
 def cluster() -> Generator[str]:
     """Two worker processes on this machine."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
+    import distributed
+
+    local_cluster: Any = distributed.LocalCluster  # distributed's own signature has no types
+    with local_cluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as local:
         yield local.scheduler_address
