@@ -1,4 +1,4 @@
-"""Which source neurons a part of a population reads, and how many of its neurons each of them reaches."""
+"""Which source neurons a part of a population reads, how many of its neurons each of them reaches, and which."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ import numpy.typing as npt
 from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, Wiring
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+GATHERED = 1 << 24
+"""Synapses times steps of a sparse pattern that are looked at together, bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,38 @@ def fan_out(wiring: Wiring, start: int, stop: int) -> IntArray:
             by_channel = np.zeros((channels, height, width), np.int64)
             by_channel[first * each : (first + len(maps)) * each] = np.repeat(maps, each, axis=0)
             return by_channel.ravel()
+
+
+def reached(wiring: Wiring, sent: BoolArray) -> BoolArray:
+    """Return at which neurons, (steps, outputs), something arrives of what was sent, (steps, inputs)."""
+    match wiring:
+        case Dense():
+            return np.repeat(sent.any(axis=1, keepdims=True), wiring.outputs, axis=1)
+        case OneToOne():
+            return sent
+        case Sparse():
+            at_once = max(1, GATHERED // max(1, len(wiring.sources)))
+            parts = [_reached_rows(wiring, sent[first : first + at_once]) for first in range(0, len(sent), at_once)]
+            return np.concatenate([np.zeros((0, wiring.outputs), np.bool_), *parts])
+        case Convolution():
+            groups = wiring.groups
+            channels = sent.reshape(len(sent), groups, -1, *wiring.source[1:])
+            maps: BoolArray = np.logical_or.reduce(channels, axis=2)
+            found = np.zeros((len(sent), groups, *wiring.target[1:]), np.bool_)
+            for i in range(wiring.kernel[0]):
+                y, from_y = _met(wiring, 0, i)
+                for j in range(wiring.kernel[1]):
+                    x, from_x = _met(wiring, 1, j)
+                    found[:, :, y[:, None], x] |= maps[:, :, from_y[:, None], from_x]
+            return np.repeat(found, wiring.target[0] // groups, axis=1).reshape(len(sent), wiring.outputs)
+
+
+def _reached_rows(wiring: Sparse, sent: BoolArray) -> BoolArray:
+    filled = np.flatnonzero(np.diff(wiring.starts))
+    found = np.zeros((len(sent), wiring.outputs), np.bool_)
+    if len(filled):
+        found[:, filled] = np.logical_or.reduceat(sent[:, wiring.sources], wiring.starts[filled], axis=1)
+    return found
 
 
 def _reach_of_map(wiring: Convolution, start: int, stop: int) -> Reach:
