@@ -1,4 +1,4 @@
-"""The mapped program: the quantised program on the neurocores of a target system."""
+"""What is common to all programs on the neurocores of a target system, and the mapped language model."""
 
 from __future__ import annotations
 
@@ -71,16 +71,15 @@ class ResourceUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MappedProgram:
-    """A program on neurocores: everything that a run, a trace and an energy account need."""
+class Mapped:
+    """Where the parts of a program lie; what the program is, the classes below say."""
 
-    program: QuantizedProgram
     target: Target
     system: System
     neurocores: tuple[Neurocore, ...]
     resources: tuple[ResourceUse, ...]
     skew: Mapping[str, int]
-    """Steps behind the injection after which a node's output of the same logical step appears on a clocked fabric."""
+    """Steps behind the host's input by which its output of the same logical step appears on a clocked fabric."""
 
     @property
     def chips(self) -> int:
@@ -91,3 +90,10 @@ class MappedProgram:
     def neurocores_lower_bound(self) -> int:
         """The largest, over resources, of total use / limit of one neurocore, rounded up."""
         return max(use.neurocores_at_least for use in self.resources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MappedProgram(Mapped):
+    """A language model on neurocores: everything that a run, a trace and an energy account need."""
+
+    program: QuantizedProgram

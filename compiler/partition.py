@@ -18,7 +18,7 @@ from itertools import pairwise
 from math import ceil
 
 from bispik.compiler.demand import Use, rows_per_word, slice_use
-from bispik.compiler.mapping import InputRange, Slice
+from bispik.compiler.mapping import Slice
 from bispik.compiler.shapes import NetworkShape, NodeShape
 from bispik.compiler.target import Target
 from bispik.models.errors import BispikError
@@ -66,7 +66,7 @@ class _Packer:
         self.tape: list[_Bin] = []
         self.beside: list[_Bin] = []
         self.current = 0
-        self.uses: dict[tuple[str, int, int], Use] = {}
+        self.uses: dict[tuple[str, int, int, int], Use] = {}
 
     def packed(self) -> tuple[tuple[Slice, ...], ...]:
         waiting: list[_Waiting] = []
@@ -92,12 +92,15 @@ class _Packer:
         start = 0
         while start < node.size:
             left = node.size - start
-            rows = self._room(node, self._bin(self.current).free, min(whole, left))
-            if 0 < left - rows < smallest:
+            into = self._bin(self.current)
+            rows = self._room(node, into.free, min(whole, left) if node.uniform else left, start)
+            if node.uniform and 0 < left - rows < smallest:
                 rows = self._whole_words(node, left - smallest)
-            if rows < min(smallest, left):
+            if rows < min(smallest, left) and into.slices:
                 self.current += 1
                 continue
+            if rows == 0:
+                self._require_row_fits(node, start)
             self._put(node, self._bin(self.current), start, start + rows)
             start += rows
 
@@ -172,22 +175,23 @@ class _Packer:
 
     # --- what all three need ---
 
-    def _use(self, node: NodeShape, rows: int, tokens: int | None = None) -> Use:
-        """Return the use of so many rows, by default with all stored tokens."""
+    def _use(self, node: NodeShape, rows: int, tokens: int | None = None, start: int = 0) -> Use:
+        """Return the use of so many rows from ``start`` on, by default with all stored tokens."""
         tokens = self.network.window if tokens is None else tokens
-        key = (node.name, rows, tokens)
+        key = (node.name, 0 if node.uniform else start, rows, tokens)
         if key not in self.uses:
-            self.uses[key] = slice_use(node, rows, tokens, self.network, self.target)
+            self.uses[key] = slice_use(node, rows, tokens, self.network, self.target, key[1])
         return self.uses[key]
 
-    def _room(self, node: NodeShape, free: Use, at_most: int) -> int:
+    def _room(self, node: NodeShape, free: Use, at_most: int, start: int = 0) -> int:
         """Return how many rows fit: all of ``at_most``, or the largest smaller number of whole heads or words."""
-        if _fits(self._use(node, at_most), free):
+        neurons = max(0, free["neurons"])  # a row has at least one
+        if at_most <= neurons and _fits(self._use(node, at_most, start=start), free):
             return at_most
-        fits, too_many = 0, at_most
+        fits, too_many = 0, min(at_most, neurons + 1)
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            if _fits(self._use(node, middle), free):
+            if _fits(self._use(node, middle, start=start), free):
                 fits = middle
             else:
                 too_many = middle
@@ -203,13 +207,7 @@ class _Packer:
     def _put(self, node: NodeShape, into: _Bin, start: int, stop: int, tokens: tuple[int, int] | None = None) -> None:
         """Put rows [start, stop) into a neurocore; of attention only some stored tokens, if they are given."""
         first, last = tokens or (0, self.network.window if node.kind == "attention" else 0)
-        use = self._use(node, stop - start, last - first)
-        inputs = tuple(
-            InputRange(index=index, source=entry.source, start=start, stop=stop)
-            if entry.one_to_one
-            else InputRange(index=index, source=entry.source, start=0, stop=entry.fan_in)
-            for index, entry in enumerate(node.inputs)
-        )
+        use = self._use(node, stop - start, last - first, start)
         into.free = {name: amount - use[name] for name, amount in into.free.items()}
         into.slices.append(
             Slice(
@@ -217,15 +215,15 @@ class _Packer:
                 kind=node.kind,
                 start=start,
                 stop=stop,
-                inputs=inputs,
+                inputs=node.input_ranges(start, stop),
                 use=use,
                 first_token=first,
                 last_token=last,
             )
         )
 
-    def _require_row_fits(self, node: NodeShape) -> None:
-        use = self._use(node, node.together, 1)
+    def _require_row_fits(self, node: NodeShape, start: int = 0) -> None:
+        use = self._use(node, node.together, 1, start)
         for name, limit in self.target.resources.items():
             if use[name] > limit.value:
                 needed = f"needs {name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit} of a neurocore"

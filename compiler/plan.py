@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bispik.compiler.demand import state_entry
 from bispik.compiler.mapping import MappedProgram, ResourceUse, Slice
 from bispik.compiler.partition import partition
 from bispik.compiler.place import place
@@ -66,6 +67,7 @@ def plan(network: NetworkShape, target: Target, system_name: str | None = None) 
         BispikError: if the system is unknown or too small, or one row of a node needs more than a neurocore has. A
             network that fits into no system of the target has a plan all the same, with no system.
     """
+    _require_programs(network, target)
     cut = partition(network, target)
     named = None if system_name is None else target.system(system_name)
     candidates = list(target.systems.values()) if named is None else [named]
@@ -118,6 +120,20 @@ def require_room(made: Plan) -> System:
     if made.system is None:
         raise BispikError(_too_large(made, list(made.target.systems.values())[-1]))
     return made.system
+
+
+def _require_programs(network: NetworkShape, target: Target) -> None:
+    """Check that the target has a program for every node."""
+    for node in network.nodes:
+        entry = state_entry(node, target)
+        if entry.value == 0:
+            what = (
+                f"{node.program!r} neurons"
+                if node.kind == "population"
+                else f"program for a node of kind {node.kind!r}"
+            )
+            remedy = "use --neurons stock" if node.kind == "population" else "use another --target"
+            raise BispikError(f"{node.name}: {target.name} has no {what}: {entry.source}; {remedy}")
 
 
 def _resources(neurocores: Sequence[Sequence[Slice]], target: Target) -> tuple[ResourceUse, ...]:
