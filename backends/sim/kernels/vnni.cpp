@@ -200,6 +200,23 @@ void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::in
     }
 }
 
+// --- Stream networks ---
+
+int collect(const std::int32_t* values, int size, std::int32_t* places) {
+    int count = 0;
+    __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int j = 0; j < size; j += 16) {
+        const __mmask16 exist = size - j < 16 ? static_cast<__mmask16>((1u << (size - j)) - 1) : 0xFFFF;
+        const __m512i some = _mm512_maskz_loadu_epi32(exist, values + j);
+        const __mmask16 sent = _mm512_test_epi32_mask(some, some);
+        // Compressed in a register: storing with compression is slow on some processors.
+        _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(sent, index));
+        count += generic::bits_in(sent);
+        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+    }
+    return count;
+}
+
 }  // namespace
 
 const Kernels& vnni_kernels() {
@@ -210,6 +227,7 @@ const Kernels& vnni_kernels() {
         made.multiply = multiply;
         made.attend = attend;
         made.count_masks = count_masks;
+        made.collect = collect;
         return made;
     }();
     return kernels;
