@@ -12,7 +12,7 @@ own is 1, and the membrane is counted from the reset value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,11 +97,22 @@ def lower(graph: NirGraph, node: NirNode, shape: Shape, rules: Rules, threshold:
         threshold=level - base,
         subtract=subtract,
         initial=start - base,
+        initial_current=zero,
         reset=reset,
         fire=tool.fire if spikes else "gt",
         output="spikes" if spikes or threshold is not None else "membrane",
     )
     return Lowered(gain=gain, neurons=neurons)
+
+
+def with_constant(neurons: StreamNeurons, constant: FloatArray) -> StreamNeurons:
+    """Return neurons into whose current a constant flows in every step, (n,)."""
+    level = constant / (1 - neurons.current_keep)
+    return replace(
+        neurons,
+        bias=neurons.bias + level,
+        initial_current=neurons.initial_current - np.where(neurons.current_keep > 0, level, 0.0),
+    )
 
 
 def _check_written(graph: NirGraph, node: NirNode, rules: Rules) -> None:
@@ -151,6 +162,7 @@ def _memoryless(threshold: FloatArray, output: Output) -> StreamNeurons:
         threshold=threshold,
         subtract=zero,
         initial=zero,
+        initial_current=zero,
         reset="none",
         fire="gt",
         output=output,

@@ -26,7 +26,7 @@ from bispik.compiler.stream.network import (
 )
 from bispik.compiler.stream.nir_graph import ADVICE, NirGraph, NirNode, read_graph
 from bispik.compiler.stream.nir_layers import LINEAR, RANKS, Shape, numbers, without_leading_ones
-from bispik.compiler.stream.nir_neurons import SILENT, Lowered, lower, lower_sum, lower_threshold
+from bispik.compiler.stream.nir_neurons import SILENT, Lowered, lower, lower_sum, lower_threshold, with_constant
 from bispik.compiler.stream.signals import Signal, Term, Wired, infer_shapes, signals, whole_delays
 from bispik.models.errors import BispikError
 
@@ -125,7 +125,7 @@ class _Builder:
         """Return a population with the synapses that a signal comes through."""
         neurons = lowered.neurons
         if signal.constant is not None:
-            neurons = replace(neurons, bias=neurons.bias + lowered.gain * signal.constant)
+            neurons = with_constant(neurons, lowered.gain * signal.constant)
         return StreamPopulation(
             name=path,
             shape=self.wired.shapes[path],
