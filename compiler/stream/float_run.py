@@ -44,7 +44,7 @@ def run_stream_float(network: StreamNetwork, values: FloatArray) -> FloatStreamA
 class _State:
     def __init__(self, neurons: StreamNeurons) -> None:
         self.neurons = neurons
-        self.current = np.zeros(neurons.size)
+        self.current = neurons.initial_current.copy()
         self.membrane = neurons.initial.copy()
         self.spike = np.zeros(neurons.size)
 

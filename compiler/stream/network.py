@@ -36,7 +36,8 @@ class StreamNeurons:
     v[t] = keep * v[t-1] + u[t] + bias - (subtract * s[t-1] if soft)
     s[t] = 1 if v[t] > threshold (or >=, as ``fire`` says), else 0;    hard: v[t] is stored as 0 where s[t] is 1
 
-    u starts at 0 and v at ``initial``. The membrane is counted from the reset value: neurons of other tools that reset
+    u starts at ``initial_current`` and v at ``initial``. A constant b into the current is a bias of
+    b / (1 - current_keep), from which the current is counted: it starts as far below. The membrane is counted from the reset value: neurons of other tools that reset
     to r have threshold - r, initial - r and a bias for the leak towards r.
     """
 
@@ -50,6 +51,8 @@ class StreamNeurons:
     subtract: FloatArray
     """0 unless the reset is soft."""
     initial: FloatArray
+    initial_current: FloatArray
+    """0 unless a constant enters the current."""
     reset: StreamReset
     fire: Fire
     output: Output

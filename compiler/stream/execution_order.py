@@ -1,0 +1,78 @@
+"""In which order the nodes of a graph run within a time step, and which edges of its loops therefore reach back.
+
+The rule is that of nirtorch's ``nir_to_torch`` (2.6, nir_interpreter.py: ``_find_input_nodes``, ``_construct_fx_graph``),
+by which norse, snnTorch and SpikingJelly run what they import, and agrees with their own recurrent layers, whose neurons
+get their spikes of the step before: nodes are visited again and again in the file's order, beginning behind the Input.
+A node runs once all it gets from outside of its loop has run; what it gets from its own loop and has not run yet comes
+from the step before. One thing differs: a node waits until something reaches it, where nirtorch runs one with several
+inputs from its own loop at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def execution_order(
+    names: Sequence[str], inputs: Mapping[str, Sequence[str]], start: str, waits: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the names in the order in which they run.
+
+    Args:
+        names: all nodes, in the file's order.
+        inputs: by node, the nodes that it gets something from.
+        start: the Input.
+        waits: nodes that pass on what they got in earlier steps, so that nobody needs to run behind them.
+    """
+    late = frozenset(waits)
+    sources = {name: [source for source in inputs[name] if source not in late] for name in names}
+    loop = loops(names, sources)
+    first = names.index(start)
+    pending = [*names[first + 1 :], *names[:first]]
+    done = {start: None}  # a dict, for a set that keeps its order
+    while pending:
+        deferred: list[str] = []
+        for name in pending:
+            missing = [source for source in sources[name] if source not in done]
+            of_its_loop = all(loop[source] == loop[name] for source in missing)
+            if of_its_loop and (not sources[name] or len(missing) < len(sources[name])):
+                done[name] = None
+            else:
+                deferred.append(name)
+        assert len(deferred) < len(pending), "every node is reached from the Input"
+        pending = deferred
+    return tuple(done)
+
+
+def loops(names: Sequence[str], sources: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return, by node, a number that exactly the nodes on a loop with it share (Tarjan's components, without recursion)."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    component: dict[str, int] = {}
+    stack: list[str] = []
+    for root in names:
+        if root in index:
+            continue
+        work = [(root, iter(sources[root]))]
+        while work:
+            name, rest = work[-1]
+            if name not in index:
+                index[name] = lowest[name] = len(index)
+                stack.append(name)
+            for source in rest:
+                if source not in index:
+                    work.append((source, iter(sources[source])))
+                    break
+                if source not in component:
+                    lowest[name] = min(lowest[name], index[source])
+            else:
+                work.pop()
+                if work:
+                    lowest[work[-1][0]] = min(lowest[work[-1][0]], lowest[name])
+                if lowest[name] == index[name]:
+                    while True:
+                        member = stack.pop()
+                        component[member] = index[name]
+                        if member == name:
+                            break
+    return component
