@@ -1,4 +1,9 @@
-"""The integer arithmetic of `bispik.compiler.fixed_point` in ONNX operators, exact for every number that it is."""
+"""The integer arithmetic of `bispik.compiler.fixed_point` in ONNX operators, exact for every number that it is.
+
+Not among them are ``Clip``, ``Min``, ``Max`` and ``Sign``: onnxruntime up to 1.31 computes them wrongly on x86-64 for
+some 64-bit integers beyond 2^31 (github.com/microsoft/onnxruntime/pull/32475). Comparisons and ``Where`` are right.
+``ReduceSum``, which goes through doubles there, counts and adds small numbers only; ``Graph.row_sums`` is exact.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +45,9 @@ def decayed(graph: Graph, value: str, kept: str) -> str:
 
 def saturated(graph: Graph, value: str) -> str:
     """Clip to the 24-bit membrane range."""
-    return graph.run("Clip", value, graph.number(-MEMBRANE_MAX), graph.number(MEMBRANE_MAX))
+    low, high = graph.number(-MEMBRANE_MAX), graph.number(MEMBRANE_MAX)
+    below = graph.run("Where", graph.run("Greater", value, high), high, value)
+    return graph.run("Where", graph.run("Less", value, low), low, below)
 
 
 def differs(graph: Graph, one: str, other: str) -> str:
@@ -62,23 +69,23 @@ def fired(graph: Graph, membrane: str, firing: Firing) -> Fired:
 
 def normalised(graph: Graph, value: str, norm: IntegerNorm) -> str:
     """Return the norm of each row of (steps, size), as `bispik.compiler.program.IntegerNorm` defines it."""
-    last = graph.numbers([1])
-
-    def row_sum(of: str) -> str:
-        return graph.run("ReduceSum", of, last, keepdims=1)
-
-    total, size = row_sum(value), graph.number(norm.size)
-    squares = row_sum(graph.run("Mul", value, value))
-    variance = graph.run("Sub", graph.run("Mul", squares, size), graph.run("Mul", total, total))
-    root = _root_rounded_up(
-        graph, graph.shifted(graph.run("Add", variance, graph.number(norm.epsilon)), 2 * norm.root_bits)
-    )
+    size, total = graph.number(norm.size), graph.row_sums(value, norm.size)
+    spread = graph.run("Add", spread_of(graph, value, norm.size), graph.number(norm.epsilon))
+    root = _root_rounded_up(graph, graph.shifted(spread, 2 * norm.root_bits))
     # Where the root is 0 there is no deviation either: any divisor gives the 0 that the norm has then.
-    divisor = graph.run("Max", root, graph.number(1))
+    divisor = graph.run("Where", graph.run("Equal", root, graph.number(0)), graph.number(1), root)
     deviation = graph.run("Sub", graph.run("Mul", value, size), total)
     doubled = graph.shifted(graph.run("Abs", deviation), norm.fraction_bits + norm.root_bits + 1)
     rounded = graph.run("Div", graph.run("Add", doubled, divisor), graph.shifted(divisor, 1))
-    return graph.run("Mul", graph.run("Sign", deviation), rounded)
+    negative = graph.run("Less", deviation, graph.number(0))
+    return graph.run("Where", negative, graph.run("Neg", rounded), rounded)
+
+
+def spread_of(graph: Graph, value: str, size: int) -> str:
+    """Return size * sum x^2 - (sum x)^2 of each row of (rows, size): size^2 times the variance, exactly; (rows, 1)."""
+    total = graph.row_sums(value, size)
+    squares = graph.row_sums(graph.run("Mul", value, value), size)
+    return graph.run("Sub", graph.run("Mul", squares, graph.number(size)), graph.run("Mul", total, total))
 
 
 def _root_rounded_up(graph: Graph, value: str) -> str:
@@ -87,8 +94,8 @@ def _root_rounded_up(graph: Graph, value: str) -> str:
     A double's root is off by less than 1 there: from one below its whole part, count up while the square is too small.
     """
     about = graph.cast(graph.run("Sqrt", graph.cast(value, "float64")), "int64")
-    low = graph.run("Max", graph.run("Sub", about, graph.number(1)), graph.number(0))
-    root = low
+    below = graph.run("Sub", about, graph.number(1))
+    root = low = graph.run("Where", graph.run("Equal", about, graph.number(0)), about, below)
     for offset in range(3):
         candidate = graph.run("Add", low, graph.number(offset)) if offset else low
         short = graph.run("Less", graph.run("Mul", candidate, candidate), value)

@@ -95,6 +95,12 @@ class Graph:
             result = self.run("Add", result, value)
         return result
 
+    def row_sums(self, value: str, size: int) -> str:
+        """Add up each row of (rows, size): (rows, 1)."""
+        name = f"{size} ones"
+        ones = name if name in self._names else self.constant(name, np.ones((size, 1)))
+        return self.run("MatMul", value, ones)
+
     def shifted(self, value: str, bits: int) -> str:
         """Multiply by 2^bits."""
         return self.run("Mul", value, self.number(1 << bits)) if bits else value
