@@ -34,4 +34,4 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise BispikError(f"backend onnx: {name} cannot be imported ({error}): pip install 'bispik[onnx]'") from error
+        raise BispikError(f"{name} cannot be imported ({error}): pip install 'bispik[onnx]'") from error

@@ -22,9 +22,7 @@ class Runner:
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = ERRORS_ONLY
-        self.session = runtime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self.options = runtime.RunOptions()
         self.options.only_execute_path_to_fetches = True
         self.mode = f"onnx: integer graph of opset {OPSET}, onnxruntime {runtime.__version__}"

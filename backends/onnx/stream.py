@@ -1,8 +1,9 @@
 """A stream program as an ONNX graph of one time step.
 
-Inputs are what the host sends, ``NAME.sent``, and the state: ``NAME.membrane`` of each population, ``NAME.current`` where
-currents have a memory, ``NAME.spike`` where a soft reset asks for the last spikes, ``NAME.past`` where a projection has
-a delay: what the node sent before, a row a step, the newest last. A state that is left out is that of a sequence's start.
+Inputs are what the host sends, ``NAME.sent``, and the state: ``NAME.membrane`` of each population, ``NAME.current``
+where currents have a memory, ``NAME.spike`` where a soft reset asks for the last spikes, ``NAME.past`` where a
+projection has a delay: what the node sent before, a row a step, the newest last. A state that is left out is that of a
+sequence's start.
 
 Outputs are ``NAME.sent`` and ``NAME.saturations`` of each population, and the new state: for each input of it the
 output ``INPUT.next``. Everything is int64.

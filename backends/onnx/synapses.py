@@ -26,9 +26,7 @@ def current(graph: Graph, name: str, projection: IntegerStreamProjection, arrivi
     return graph.shifted(summed, projection.exponent)
 
 
-def _convolution(
-    graph: Graph, name: str, wiring: Convolution, weight: npt.NDArray[np.int8], arriving: str
-) -> str:
+def _convolution(graph: Graph, name: str, wiring: Convolution, weight: npt.NDArray[np.int8], arriving: str) -> str:
     """Look up what each place of the target sees, then multiply by the kernels of its group.
 
     ONNX's own ``ConvInteger`` takes 8-bit inputs only and pads no less than nothing; this is exact for every input
@@ -37,7 +35,9 @@ def _convolution(
     seen = graph.constant(f"{name}.seen", receptive_fields(wiring))
     kernels = weight.reshape(wiring.groups, wiring.target[0] // wiring.groups, -1)
     padded = graph.run("Concat", arriving, graph.numbers([0]), axis=0)
-    found = graph.run("MatMul", stored_weights(graph, f"{name}.weight", kernels), graph.run("Gather", padded, seen, axis=0))
+    found = graph.run(
+        "MatMul", stored_weights(graph, f"{name}.weight", kernels), graph.run("Gather", padded, seen, axis=0)
+    )
     return graph.reshaped(found, [wiring.outputs])
 
 
