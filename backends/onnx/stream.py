@@ -97,7 +97,7 @@ def _population(graph: Graph, population: IntegerStreamPopulation, arriving: str
 
     charge = arriving
     if (neurons.current_decay != DECAY_ONE).any():
-        state = graph.state(f"{name}.current", rest, "behind the step before")
+        state = graph.state(f"{name}.current", neurons.initial_current.astype(np.int64), "behind the step before")
         kept = graph.constant(f"{name}.current_kept", DECAY_ONE - neurons.current_decay.astype(np.int64))
         charge = graph.run("Add", decayed(graph, state, kept), arriving)
     charge = saturated(graph, charge)

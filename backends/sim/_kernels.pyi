@@ -143,6 +143,7 @@ class StreamNeurons:
         subtract: npt.NDArray[np.int32],
         bias: npt.NDArray[np.int32],
         initial: npt.NDArray[np.int32],
+        initial_current: npt.NDArray[np.int32],
     ) -> None: ...
 
 class StreamPlace:

@@ -87,7 +87,11 @@ def _add(network: _kernels.StreamNetwork, place: _kernels.StreamPlace, projectio
 def _neurons(neurons: IntegerStreamNeurons, current: int) -> _kernels.StreamNeurons:
     """Constants of neurons whose synapses add at most ``current`` in magnitude in a step."""
     added = sum(_magnitude(constant) for constant in (neurons.bias, neurons.subtract))
-    wide = current >= NARROW or added >= NARROW or _magnitude(neurons.initial) > MEMBRANE_MAX
+    wide = (
+        current >= NARROW
+        or added >= NARROW
+        or max(_magnitude(neurons.initial), _magnitude(neurons.initial_current)) > MEMBRANE_MAX
+    )
 
     def given(constant: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         return np.ascontiguousarray(constant, np.int32)
@@ -102,6 +106,7 @@ def _neurons(neurons: IntegerStreamNeurons, current: int) -> _kernels.StreamNeur
         subtract=given(neurons.subtract),
         bias=given(neurons.bias),
         initial=given(neurons.initial),
+        initial_current=given(neurons.initial_current),
     )
 
 

@@ -21,7 +21,7 @@ class StreamNeuronState:
     def __init__(self, constants: IntegerStreamNeurons) -> None:
         self.constants = constants
         self.current_decay, self.decay = constants.current_decay.astype(np.int64), constants.decay.astype(np.int64)
-        self.current = np.zeros(constants.size, np.int64)
+        self.current = constants.initial_current.astype(np.int64)
         self.membrane = constants.initial.astype(np.int64)
         self.spike = np.zeros(constants.size, np.int64)
 

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.stream.activity import StreamActivity
 from bispik.compiler.stream.float_run import FloatStreamActivity, run_stream_float
 from bispik.compiler.stream.network import FloatArray, StreamNetwork, StreamPopulation
 from bispik.compiler.stream.program import StreamPopulationReport, StreamProgram, StreamVerification
 
+NumberT = TypeVar("NumberT", bound=np.generic)
+
 
 def verify_stream(
-    network: StreamNetwork, program: StreamProgram, activity: StreamActivity, description: str
+    network: StreamNetwork, program: StreamProgram, activities: Sequence[StreamActivity], description: str
 ) -> StreamVerification:
-    """Compare a program's run with the float network's on the same input, both free of each other.
+    """Compare a program's runs with the float network's on the same inputs, both free of each other.
 
     Args:
         network: in real numbers.
         program: its integers.
-        activity: of the program, from a sequence's start, with the membranes of all populations.
-        description: of the input, in words.
+        activities: of the program, each from a sequence's start, with the membranes of all populations.
+        description: of the inputs, in words.
     """
-    exact = run_stream_float(network, activity.input / program.input.unit)
-    reports = tuple(_report(population, program, exact, activity) for population in network.populations)
+    runs = [run_stream_float(network, activity.input / program.input.unit) for activity in activities]
+    exact = FloatStreamActivity(sent=_joined([r.sent for r in runs]), membranes=_joined([r.membranes for r in runs]))
+    sent, membranes = _joined([a.sent for a in activities]), _joined([a.membranes for a in activities])
+    reports = tuple(
+        _report(
+            population,
+            exact,
+            sent[population.name],
+            membranes[population.name] / program.membrane_scale[population.name],
+        )
+        for population in network.populations
+    )
     spiking = [p for p in network.populations if p.neurons.output == "spikes"]
-    agreed = sum(int((exact.sent[p.name] == activity.sent[p.name]).sum()) for p in spiking)
+    agreed = sum(int((exact.sent[p.name] == sent[p.name]).sum()) for p in spiking)
     places = sum(exact.sent[p.name].size for p in spiking)
     return StreamVerification(
-        steps=len(activity.input),
+        steps=sum(len(activity.input) for activity in activities),
         input=description,
         spike_agreement=agreed / places if places else 1.0,
         populations=reports,
@@ -35,11 +51,10 @@ def verify_stream(
 
 
 def _report(
-    population: StreamPopulation, program: StreamProgram, exact: FloatStreamActivity, activity: StreamActivity
+    population: StreamPopulation, exact: FloatStreamActivity, found: npt.NDArray[np.int32], membranes: FloatArray
 ) -> StreamPopulationReport:
     name, spikes = population.name, population.neurons.output == "spikes"
-    expected, found = exact.sent[name], activity.sent[name]
-    membranes = activity.membranes[name] / program.membrane_scale[name]
+    expected = exact.sent[name]
     error = membranes - _stored(population, exact)
     largest = np.abs(population.neurons.threshold) if spikes else _root_mean_square(expected)
     return StreamPopulationReport(
@@ -55,6 +70,10 @@ def _stored(population: StreamPopulation, exact: FloatStreamActivity) -> FloatAr
     """Return the membrane behind each step: 0 where a hard reset followed."""
     membranes = exact.membranes[population.name]
     return membranes * (exact.sent[population.name] == 0) if population.neurons.reset == "hard" else membranes
+
+
+def _joined(parts: Sequence[Mapping[str, npt.NDArray[NumberT]]]) -> dict[str, npt.NDArray[NumberT]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _root_mean_square(values: FloatArray) -> FloatArray:

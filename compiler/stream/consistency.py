@@ -72,7 +72,7 @@ def check_currents(program: StreamProgram, where: str) -> None:
         BispikError: naming the population.
     """
     for population in program.populations:
-        reached = float(current_reach(program, population).max(initial=0))
+        reached = float(current_reach(program.input, population.inputs, population.neurons).max(initial=0))
         fits = reached <= MEMBRANE_MAX
         expect(fits, f"{where}: {population.name}", f"a current could reach {reached:,.0f} of {MEMBRANE_MAX:,}")
 
@@ -122,10 +122,10 @@ def _check_shape(shape: tuple[int, ...], size: int, place: str) -> None:
 def _check_neurons(population: IntegerStreamPopulation, place: str) -> None:
     neurons = population.neurons
     size = neurons.threshold.shape
-    for what in ("current_decay", "decay", "subtract", "bias", "initial"):
+    for what in ("current_decay", "decay", "subtract", "bias", "initial", "initial_current"):
         expect(getattr(neurons, what).shape == size, place, f"{what} is not one number a neuron")
     lows = {"current_decay": 1, "decay": 0}
-    for what in ("current_decay", "decay", "threshold", "subtract", "bias", "initial"):
+    for what in ("current_decay", "decay", "threshold", "subtract", "bias", "initial", "initial_current"):
         low, high = (lows[what], DECAY_ONE) if what in lows else (-MEMBRANE_MAX, MEMBRANE_MAX)
         values = getattr(neurons, what)
         least, most = int(values.min()), int(values.max())

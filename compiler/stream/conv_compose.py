@@ -52,7 +52,10 @@ def composed_weight(
         for jx in range(second.kernel[1]):
             product = np.einsum("gom,gmcyx->gocyx", outer[:, :, :, jy, jx], inner)
             places = [
-                (tap * second.dilation[axis] * first.stride[axis] + np.arange(first.kernel[axis]) * first.dilation[axis])
+                (
+                    tap * second.dilation[axis] * first.stride[axis]
+                    + np.arange(first.kernel[axis]) * first.dilation[axis]
+                )
                 // geometry.dilation[axis]
                 for axis, tap in ((0, jy), (1, jx))
             ]

@@ -1,9 +1,9 @@
 """Synapses with their weights as linear maps: one behind another is one map again, with as much structure as is exact.
 
-    one to one behind or before a map     that map, its rows or columns scaled, if its pattern allows
-    convolution behind a convolution      a convolution, where the borders allow it
-    dense behind or before anything       dense
-    everything else                       sparse
+one to one behind or before a map     that map, its rows or columns scaled, if its pattern allows
+convolution behind a convolution      a convolution, where the borders allow it
+dense behind or before anything       dense
+everything else                       sparse
 """
 
 from __future__ import annotations

@@ -149,7 +149,9 @@ def convolution(graph: NirGraph, node: NirNode, shape: Shape) -> Convolution:
     room = [source[axis + 1] + around[axis] - (kernel[axis] - 1) * dilation[axis] - 1 for axis in (0, 1)]
     if min(room) < 0:
         reach = tuple((kernel[axis] - 1) * dilation[axis] + 1 for axis in (0, 1))
-        raise graph.error(node.path, f"its kernel reaches over {reach}, more than the map of shape {shape} with padding")
+        raise graph.error(
+            node.path, f"its kernel reaches over {reach}, more than the map of shape {shape} with padding"
+        )
     return Convolution(
         source=source,
         target=(channels, room[0] // stride[0] + 1, room[1] // stride[1] + 1),
@@ -186,7 +188,9 @@ def _check_input_shape(graph: NirGraph, node: NirNode, places: Shape) -> None:
         raise graph.error(node.path, f"input_shape is {said}, but this {node.kind} gets a map of {places}")
 
 
-def _padding(graph: NirGraph, node: NirNode, rank: int, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+def _padding(
+    graph: NirGraph, node: NirNode, rank: int, kernel: Pair, stride: Pair, dilation: Pair
+) -> tuple[Pair, Pair]:
     """Return the padding above and to the left, and the padding on both sides together."""
     padding = node.fields["padding"]
     if not isinstance(padding, str):

@@ -173,9 +173,7 @@ def _with_thresholds(graph: NirGraph) -> tuple[NirGraph, dict[str, NirNode]]:
         and graph.nodes[readers[path][0]].kind == "Threshold"
         and sources[readers[path][0]] == [path]
     }
-    edges = tuple(
-        (owner.get(source, source), target) for source, target in graph.edges if owner.get(target) != source
-    )
+    edges = tuple((owner.get(source, source), target) for source, target in graph.edges if owner.get(target) != source)
     nodes = {path: node for path, node in graph.nodes.items() if path not in owner}
     return replace(graph, nodes=nodes, edges=edges), {path: graph.nodes[name] for name, path in owner.items()}
 

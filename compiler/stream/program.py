@@ -1,7 +1,7 @@
 """The stream program: a stream network in integers, exactly as every backend runs it.
 
 In every time step, for each population in order (u', v' and s' are those of the step before; at a sequence's start
-u' = s' = 0 and v' = ``initial``):
+u' = ``initial_current``, v' = ``initial`` and s' = 0):
 
     I = sum over projections of (weight applied to sent(source)[t - delay]) << exponent;  0 before the first step
     u = saturate(decay(u', current_decay) + I)
@@ -48,6 +48,8 @@ class IntegerStreamNeurons:
     bias: npt.NDArray[np.int32]
     initial: npt.NDArray[np.int32]
     """Of the membrane, at the start of a sequence."""
+    initial_current: npt.NDArray[np.int32]
+    """Of the current. A constant into a current that has a memory is a bias of the membrane and a start below 0."""
 
     @property
     def size(self) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 
-from bispik.compiler.bounds import OutputRange
 from bispik.compiler.calibrate import largest_integer
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.program import NeuronProgram
+from bispik.compiler.stream.bounds import current_reach
 from bispik.compiler.stream.network import FloatArray, StreamNetwork, StreamPopulation
 from bispik.compiler.stream.program import (
     IntegerStreamInput,
@@ -18,10 +17,9 @@ from bispik.compiler.stream.program import (
     IntegerStreamProjection,
     StreamProgram,
 )
-from bispik.compiler.stream.quantize_neurons import check_stock, integer_stream_neurons, reached_current
+from bispik.compiler.stream.quantize_neurons import check_stock, integer_stream_neurons, reached_membrane
 from bispik.compiler.stream.quantize_synapses import WeightedInput, Written, written_synapses
 from bispik.compiler.stream.schedule import schedule
-from bispik.compiler.stream.wiring import row_sums
 from bispik.models.errors import BispikError
 
 INPUT_MAX = (1 << 15) - 1
@@ -58,12 +56,10 @@ def quantize_stream(network: StreamNetwork, options: StreamOptions) -> StreamPro
         raise BispikError(f"--bits {options.bits}: weights have 1 to 8 bits")
     schedule(network.input.name, network.populations)  # refuses a loop that a chip has no time for
     entry = _input(network, options)
-    ranges = {entry.name: OutputRange(entry.low, entry.high)} | {p.name: OutputRange(0, 1) for p in network.populations}
-    units = {entry.name: options.unit}
     populations: list[IntegerStreamPopulation] = []
     scales: dict[str, FloatArray] = {}
     for node in network.populations:
-        population, scales[node.name] = _population(node, ranges, units, options)
+        population, scales[node.name] = _population(node, entry, options)
         populations.append(population)
     return StreamProgram(
         input=entry,
@@ -92,12 +88,15 @@ def _input(network: StreamNetwork, options: StreamOptions) -> IntegerStreamInput
 
 
 def _population(
-    node: StreamPopulation, ranges: Mapping[str, OutputRange], units: Mapping[str, float], options: StreamOptions
+    node: StreamPopulation, entry: IntegerStreamInput, options: StreamOptions
 ) -> tuple[IntegerStreamPopulation, FloatArray]:
     if options.neuron_program == "stock":
         check_stock(node)
     inputs = tuple(
-        WeightedInput(wiring=projection.wiring, weight=projection.weight / units.get(projection.source, 1.0))
+        WeightedInput(
+            wiring=projection.wiring,
+            weight=projection.weight / (entry.unit if projection.source == entry.name else 1.0),
+        )
         for projection in node.inputs
     )
     reached = 0.0
@@ -114,8 +113,7 @@ def _population(
             for projection, weight, exponent in zip(node.inputs, written.weights, written.exponents, strict=True)
         )
         neurons = integer_stream_neurons(node.neurons, written.scale, options.neuron_program)
-        low, high = _current_range(projections, ranges)
-        reached = reached_current(neurons, low, high)
+        reached = reached_membrane(neurons, current_reach(entry, projections, neurons))
         if reached <= MEMBRANE_MAX:
             population = IntegerStreamPopulation(name=node.name, shape=node.shape, inputs=projections, neurons=neurons)
             return population, written.scale
@@ -132,17 +130,3 @@ def _finest_first(
     for bits_less in range(options.bits):
         largest = max(1, largest_integer(options.bits) >> bits_less)
         yield from written_synapses(node.neurons, inputs, options.neuron_program, options.bits, largest)
-
-
-def _current_range(
-    projections: tuple[IntegerStreamProjection, ...], ranges: Mapping[str, OutputRange]
-) -> tuple[FloatArray, FloatArray]:
-    """Return the lowest and the highest current of each neuron that any input can cause in one step."""
-    low = high = np.zeros(projections[0].wiring.outputs)
-    for projection in projections:
-        source = ranges[projection.source]
-        negative, positive = row_sums(projection.wiring, projection.weight.astype(np.float64))
-        factor = float(1 << projection.exponent)
-        low = low + (negative * source.high + positive * source.low) * factor
-        high = high + (positive * source.high + negative * source.low) * factor
-    return low, high

@@ -40,24 +40,24 @@ def integer_stream_neurons(neurons: StreamNeurons, scale: FloatArray, program: N
         subtract=_clipped(np.rint(neurons.subtract * scale)),
         bias=_clipped(bias),
         initial=_clipped(np.rint(neurons.initial * scale)),
+        initial_current=_clipped(np.rint(neurons.initial_current * scale)),
     )
 
 
-def reached_current(neurons: IntegerStreamNeurons, low: FloatArray, high: FloatArray) -> float:
-    """Return the largest magnitude that a current or a membrane can reach, whatever the input.
+def reached_membrane(neurons: IntegerStreamNeurons, current: FloatArray) -> float:
+    """Return the largest magnitude that a membrane can reach, whatever the input, for |u| <= ``current``, (n,).
 
     With g = 4096 / decay, the sum 1 + k + k^2 + ... for k = 1 - decay / 4096:
-    |u| <= g_u max(|low|, |high|), |v| <= g_v (|u| + |bias| + subtract) + |initial|. A hard reset only brings the
-    membrane closer to 0. Where g_v is so large that this says nothing, one step from the threshold must leave HEADROOM
-    bits.
+    |v| <= g (|u| + |bias| + subtract) + |initial|. A hard reset only brings the membrane closer to 0. Where g is so
+    large that this says nothing, one step from the threshold must leave HEADROOM bits.
     """
-    current = np.maximum(np.abs(low), np.abs(high)) * DECAY_ONE / neurons.current_decay
     step = current + np.abs(neurons.bias.astype(np.float64)) + neurons.subtract
-    with np.errstate(divide="ignore"):
-        leaking = step * DECAY_ONE / neurons.decay + np.abs(neurons.initial.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        leaking = np.where(step > 0, step * DECAY_ONE / neurons.decay, 0.0)
     threshold = neurons.threshold if neurons.output == "spikes" else 0
     fired = (step + threshold) * float(1 << HEADROOM)
-    return float(np.maximum(current, np.minimum(np.where(step > 0, leaking, 0.0), fired)).max())
+    least = np.minimum(leaking + np.abs(neurons.initial.astype(np.float64)), fired)
+    return float(np.maximum(current, least).max())
 
 
 def check_stock(node: StreamPopulation) -> None:

@@ -71,7 +71,7 @@ def _row_scale(
     Neurons with hardly any weight would need more than 24 bits for their threshold: their scale ends where threshold
     and bias take all but CONSTANT_BITS, and loses nothing, for no weight of theirs is as large as its integers.
     """
-    constants = np.abs(neurons.bias) + np.abs(neurons.initial)
+    constants = np.abs(neurons.bias) + np.maximum(np.abs(neurons.initial), np.abs(neurons.initial_current))
     if neurons.output == "spikes":
         constants = constants + np.abs(neurons.threshold)
     room = MEMBRANE_MAX / float(1 << CONSTANT_BITS)

@@ -62,7 +62,7 @@ def neuron_constants_fit_the_membrane(program: StreamProgram, target: Target) ->
     """Thresholds, subtractions, biases and initial membranes are numbers that a membrane can hold."""
     limit = _membrane_max(target)
     for population in program.populations:
-        for what in ("threshold", "subtract", "bias", "initial"):
+        for what in ("threshold", "subtract", "bias", "initial", "initial_current"):
             largest = int(np.abs(getattr(population.neurons, what).astype(np.int64)).max(initial=0))
             if largest > limit:
                 yield f"{population.name}: a {what} of magnitude {largest:,}; membranes hold up to {limit:,}"
@@ -72,7 +72,7 @@ def currents_cannot_overflow(program: StreamProgram, target: Target) -> Iterator
     """No input whatever drives a current out of its range: Lava's would wrap there."""
     limit = _membrane_max(target)
     for population in program.populations:
-        reached = float(current_reach(program, population).max(initial=0))
+        reached = float(current_reach(program.input, population.inputs, population.neurons).max(initial=0))
         if reached > limit:
             yield f"{population.name}: a current could reach {reached:,.0f} of {limit:,}; use fewer --bits"
 

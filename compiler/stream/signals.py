@@ -96,7 +96,9 @@ def whole_delays(graph: NirGraph, path: str, delays: FloatArray, dt: float) -> F
     steps = np.round(delays / dt)
     off = np.abs(delays / dt - steps)
     if (delays < 0).any() or (steps >= 2**31).any():
-        raise graph.error(path, f"delay is {delays.min():g} to {delays.max():g} s, expected 0 or more, below 2^31 steps")
+        raise graph.error(
+            path, f"delay is {delays.min():g} to {delays.max():g} s, expected 0 or more, below 2^31 steps"
+        )
     if (off > WHOLE).any():
         worst = int(off.argmax())
         raise graph.error(
@@ -107,7 +109,9 @@ def whole_delays(graph: NirGraph, path: str, delays: FloatArray, dt: float) -> F
     return steps
 
 
-def signals(wired: Wired, order: Mapping[str, int], late: Mapping[str, FloatArray], budget: Budget) -> dict[str, Signal]:
+def signals(
+    wired: Wired, order: Mapping[str, int], late: Mapping[str, FloatArray], budget: Budget
+) -> dict[str, Signal]:
     """Return what every neuron node and the Output get, summed.
 
     Args:

@@ -28,6 +28,7 @@ def neurons(size: int, *, program: NeuronProgram = "bispik", output: Output = "s
         subtract=zero,
         bias=zero,
         initial=zero,
+        initial_current=zero,
     )
 
 

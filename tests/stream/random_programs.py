@@ -140,6 +140,7 @@ def stream_neurons(
         subtract=numbers(0, largest) if reset == "soft" else zero,
         bias=draw(st.sampled_from([zero, numbers(-largest // 30, largest // 30, shared=False)])),
         initial=draw(st.sampled_from([zero, numbers(-largest, largest, shared=False)])),
+        initial_current=draw(st.sampled_from([zero, numbers(-largest, largest, shared=False)])),
     )
 
 

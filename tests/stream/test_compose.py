@@ -143,7 +143,9 @@ def chains(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple[Any, torch.nn.M
     """Draw up to four layers behind each other, each as a NIR node and as a module."""
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     flat = draw(st.booleans())
-    start: tuple[int, ...] = (2, draw(st.integers(4, 9))) if flat else (2, draw(st.integers(4, 9)), draw(st.integers(4, 9)))
+    start: tuple[int, ...] = (
+        (2, draw(st.integers(4, 9))) if flat else (2, draw(st.integers(4, 9)), draw(st.integers(4, 9)))
+    )
     shape, layers = start, list[tuple[Any, torch.nn.Module]]()
     for _ in range(draw(st.integers(1, 4))):
         kinds = ["scale", "flatten"]

@@ -58,7 +58,7 @@ def test_verification_compares_spikes_and_membranes_with_the_float_network() -> 
     made = _network()
     program = quantize_stream(made, StreamOptions())
     activity = ReferenceStreamSession(program, ["part/hidden", "out"]).feed(SPIKES)
-    found = verify_stream(made, program, activity, "spikes of a test")
+    found = verify_stream(made, program, [activity], "spikes of a test")
     hidden, out = found.populations
     assert found.spike_agreement == hidden.spike_agreement
     assert hidden.spike_agreement is not None

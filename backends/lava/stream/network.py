@@ -149,7 +149,12 @@ def _lif(population: IntegerStreamPopulation, layout: Layout, tape: StreamTape) 
 def _starts(population: IntegerStreamPopulation, layout: Layout, lif: LIF) -> Iterable[Start]:
     """Return what the neurons start with, if that is not rest."""
     parameters = lif_parameters(population.name, population.neurons)
-    for variable, values in ((lif.v, population.neurons.initial), (lif.bias_mant, parameters.bias_mant)):
+    neurons = population.neurons
+    for variable, values in (
+        (lif.u, neurons.initial_current),
+        (lif.v, neurons.initial),
+        (lif.bias_mant, parameters.bias_mant),
+    ):
         if values.any():
             yield Start(variable=variable, values=values[layout.order].reshape(layout.shape))
 

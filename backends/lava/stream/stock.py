@@ -128,7 +128,9 @@ def synapses(connection: Connection) -> Synapses:
             f"neurons shift by; {BISPIK}"
         )
     if wait > DELAY_MAX:
-        raise BispikError(f"{name}: messages from {source} must wait {wait} steps; Lava's synapses delay by {DELAY_MAX}")
+        raise BispikError(
+            f"{name}: messages from {source} must wait {wait} steps; Lava's synapses delay by {DELAY_MAX}"
+        )
     convolves = (
         isinstance(wiring, Convolution)
         and lava_can(projection, wait)
@@ -186,7 +188,9 @@ def _sparse(connection: Connection, shift: int) -> Sparse:
     shape = (wiring.outputs, wiring.inputs)
     places = (places_of_rows[rows], places_of_sources[sources])
     matrix = csr_matrix((2 * weights.astype(np.int32), places), shape=shape)
-    delays = {"delays": csr_matrix((np.full(len(rows), connection.wait), places), shape=shape)} if connection.wait else {}
+    delays = (
+        {"delays": csr_matrix((np.full(len(rows), connection.wait), places), shape=shape)} if connection.wait else {}
+    )
     return (DelaySparse if connection.wait else Sparse)(
         weights=matrix,
         weight_exp=shift - 1,

@@ -103,7 +103,7 @@ StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels,
             const StreamPopulation& population = network.populations[at(index)];
             const std::size_t values = at(population.size()) * at(block_steps_);
             component_of_[at(index) + 1] = static_cast<int>(component);
-            states_[at(index)] = {std::vector<std::int32_t>(at(population.size()), 0), population.initial,
+            states_[at(index)] = {population.initial_current, population.initial,
                                   std::vector<std::int32_t>(at(population.size()), 0), 0};
             // All begin at the same place in every buffer, of which each holds what is needed up to the last.
             states_[at(index)].offset = std::max({narrow, wide, outputs});

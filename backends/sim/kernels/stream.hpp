@@ -75,7 +75,7 @@ struct StreamPopulation {
     int size() const { return static_cast<int>(threshold.size()); }
     StreamNeurons neurons(std::size_t first) const;  // constants only
 
-    std::vector<std::int32_t> current_keep, keep, threshold, subtract, bias, initial;  // [size]
+    std::vector<std::int32_t> current_keep, keep, threshold, subtract, bias, initial, initial_current;  // [size]
     StreamReset reset;
     bool spiking;  // else the membrane is sent
     bool wide;     // currents or constants are larger than the kernels take

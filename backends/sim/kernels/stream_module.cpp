@@ -26,7 +26,7 @@ constexpr int kMostShift = 62;
 struct StreamNeuronArguments {
     StreamReset reset;
     bool spiking, wide;
-    Array<std::int32_t, 1> current_decay, decay, threshold, subtract, bias, initial;
+    Array<std::int32_t, 1> current_decay, decay, threshold, subtract, bias, initial, initial_current;
 };
 
 StreamReset reset_named(const std::string& name) {
@@ -65,7 +65,8 @@ class StreamBuilder {
         const std::size_t size = neurons.threshold.shape(0);
         expect(1 <= size && size <= std::numeric_limits<std::int32_t>::max(), "a population without neurons");
         for (const auto* constants :
-             {&neurons.current_decay, &neurons.decay, &neurons.subtract, &neurons.bias, &neurons.initial}) {
+             {&neurons.current_decay, &neurons.decay, &neurons.subtract, &neurons.bias, &neurons.initial,
+              &neurons.initial_current}) {
             expect(constants->shape(0) == size, "constants of different sizes");
         }
         StreamPopulation made;
@@ -75,6 +76,7 @@ class StreamBuilder {
         made.subtract = copied(neurons.subtract);
         made.bias = copied(neurons.bias);
         made.initial = copied(neurons.initial);
+        made.initial_current = copied(neurons.initial_current);
         made.reset = neurons.reset;
         made.spiking = neurons.spiking;
         made.wide = neurons.wide;
@@ -223,12 +225,14 @@ void bind_streams(nb::module_& m) {
             "__init__",
             [](StreamNeuronArguments* self, const std::string& reset, bool spiking, bool wide,
                Array<std::int32_t, 1> current_decay, Array<std::int32_t, 1> decay, Array<std::int32_t, 1> threshold,
-               Array<std::int32_t, 1> subtract, Array<std::int32_t, 1> bias, Array<std::int32_t, 1> initial) {
+               Array<std::int32_t, 1> subtract, Array<std::int32_t, 1> bias, Array<std::int32_t, 1> initial,
+               Array<std::int32_t, 1> initial_current) {
                 new (self) StreamNeuronArguments{reset_named(reset), spiking,  wide, current_decay, decay,
-                                                 threshold,          subtract, bias, initial};
+                                                 threshold,          subtract, bias, initial,       initial_current};
             },
             nb::kw_only(), nb::arg("reset"), nb::arg("spiking"), nb::arg("wide"), nb::arg("current_decay"),
-            nb::arg("decay"), nb::arg("threshold"), nb::arg("subtract"), nb::arg("bias"), nb::arg("initial"));
+            nb::arg("decay"), nb::arg("threshold"), nb::arg("subtract"), nb::arg("bias"), nb::arg("initial"),
+            nb::arg("initial_current"));
     nb::class_<Place>(m, "StreamPlace")
         .def(nb::init<int, int, int, int>(), nb::kw_only(), nb::arg("target"), nb::arg("source"), nb::arg("exponent"),
              nb::arg("delay"));

@@ -162,7 +162,7 @@ void StreamPopulation::arrange() {
         place[at(order[at(i)])] = i;
     }
     unit = all;
-    for (auto* constants : {&current_keep, &keep, &threshold, &subtract, &bias, &initial}) reorder(*constants, order);
+    for (auto* constants : {&current_keep, &keep, &threshold, &subtract, &bias, &initial, &initial_current}) reorder(*constants, order);
     for (StreamSynapses& input : inputs) {
         if (auto* map = std::get_if<ConvolutionSynapses>(&input.wiring)) map->arrange(true);
         if (auto* columns = std::get_if<ColumnSynapses>(&input.wiring)) {

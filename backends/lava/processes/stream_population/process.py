@@ -60,5 +60,5 @@ class StreamPopulation(AbstractProcess):
         for index in range(STREAM_INPUTS_MAX):
             setattr(self, stream_port(index), InPort(shape=(sizes[index] if index < len(sizes) else 1,)))
         self.s_out = OutPort(shape=(population.size,))
-        self.u = Var(shape=(population.size,))
+        self.u = Var(shape=(population.size,), init=population.neurons.initial_current)
         self.v = Var(shape=(population.size,), init=population.neurons.initial)
