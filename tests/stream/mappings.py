@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import assume
 
+from bispik.backends.stream.activity import StreamActivity
 from bispik.compiler.stream.mapping import MappedStream, map_stream
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.target import Limit, Target
@@ -28,6 +30,17 @@ def mapped_small(program: StreamProgram) -> MappedStream:
     except BispikError as error:
         assume("one row needs" not in str(error) and "a current could reach" not in str(error))
         raise
+
+
+def silence(program: StreamProgram, steps: int) -> StreamActivity:
+    """Steps in which nobody sends anything."""
+    return StreamActivity(
+        first_step=0,
+        input=np.zeros((steps, program.input.size), np.int32),
+        sent={p.name: np.zeros((steps, p.size), np.int32) for p in program.populations},
+        membranes={},
+        saturations={p.name: 0 for p in program.populations},
+    )
 
 
 def _limit(value: int) -> Limit:

@@ -27,7 +27,7 @@ from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.stream.wiring import Dense, Sparse
 from tests.stream.layers import one_layer
-from tests.stream.mappings import mapped_small
+from tests.stream.mappings import mapped_small, silence
 from tests.stream.random_programs import programs, random_input
 from tests.stream.test_reach import synapses
 
@@ -77,14 +77,7 @@ def test_many_steps_are_counted_block_by_block(program: StreamProgram, seed: int
 @given(programs())
 def test_silence_costs_updates_alone(program: StreamProgram) -> None:
     mapped = mapped_small(program)
-    silent = StreamActivity(
-        first_step=0,
-        input=np.zeros((5, program.input.size), np.int32),
-        sent={p.name: np.zeros((5, p.size), np.int32) for p in program.populations},
-        membranes={},
-        saturations={p.name: 0 for p in program.populations},
-    )
-    counts = count_stream(mapped, silent)
+    counts = count_stream(mapped, silence(program, steps=5))
     neurons = sum(p.size for p in program.populations)
     assert {event: counts.total(event) for event in STREAM_EVENTS if counts.total(event)} == {
         "update_inactive": 5 * neurons
