@@ -29,9 +29,9 @@ def plan_only(options: argparse.Namespace) -> int:
     """``--dry-run``: say what the network would take on the target."""
     made = dry_run(_request(options))
     if options.json:
-        print_json(_plan_values(made))
+        print_json(plan_values(made))
     else:
-        _print_plan(console(), made)
+        print_plan(console(), made)
     return 0
 
 
@@ -64,7 +64,7 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         system=options.system,
         output=options.out,
         bits=options.bits,
-        neurons=options.neurons,
+        neurons=options.neurons or "bispik",
         window=options.window,
         head_on_chip=options.head == "chip",
         calibration=options.calib,
@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace, compiled: Compiled, sampling: Sampling) ->
     return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampling)
 
 
-def _plan_values(made: Plan) -> dict[str, Any]:
+def plan_values(made: Plan) -> dict[str, Any]:
+    """Return a plan as plain values."""
     return {
         "target": made.target.name,
         "system": made.system.name if made.system else None,
@@ -99,7 +100,8 @@ def _plan_values(made: Plan) -> dict[str, Any]:
     }
 
 
-def _print_plan(terminal: Console, made: Plan) -> None:
+def print_plan(terminal: Console, made: Plan) -> None:
+    """Print what a network would take."""
     room = (
         f"{made.system.name}, {made.chips} chip(s)"
         if made.system

@@ -20,7 +20,7 @@ EVENT_LABELS: Mapping[str, str] = {
     "update_active": "Updates of neurons with input",
     "update_inactive": "Updates of neurons without input",
     "norm_operation": "Multiplications, divisions and roots of norms in blocks",
-    "update_waiting": "Updates while a token travels on",
+    "update_waiting": "Updates while spikes travel on",
     "spike": "Spikes generated",
     "graded_output": "Graded spikes generated",
     "message": "Messages to neurocores",

@@ -19,7 +19,39 @@ def _reference(program: StreamProgram, probes: Sequence[str], options: RunOption
     return ReferenceStreamSession(program, probes)
 
 
-STREAM_BACKENDS: Mapping[str, Opener] = {"reference": _reference}
+def _sim(program: StreamProgram, probes: Sequence[str], options: RunOptions) -> StreamSession:
+    from bispik.backends.stream.sim import SimStreamSession
+
+    return SimStreamSession(program, probes, threads=options.threads or 1)
+
+
+def _lava(program: StreamProgram, probes: Sequence[str], options: RunOptions) -> StreamSession:
+    _has_no_threads("lava", options)
+    from bispik.backends.lava.stream.session import LavaStreamSession
+
+    return LavaStreamSession(program, probes)
+
+
+def _onnx(program: StreamProgram, probes: Sequence[str], options: RunOptions) -> StreamSession:
+    from bispik.backends.onnx.stream_session import OnnxStreamSession
+
+    return OnnxStreamSession(program, probes, threads=options.threads or 1)
+
+
+def _loihi2(program: StreamProgram, probes: Sequence[str], options: RunOptions) -> StreamSession:
+    _has_no_threads("loihi2", options)
+    from bispik.backends.lava.hardware import Loihi2StreamSession
+
+    return Loihi2StreamSession(program, probes)
+
+
+STREAM_BACKENDS: Mapping[str, Opener] = {
+    "sim": _sim,
+    "lava": _lava,
+    "reference": _reference,
+    "onnx": _onnx,
+    "loihi2": _loihi2,
+}
 
 WHOLE_INPUT = frozenset({"lava", "loihi2"})
 """Backends whose clock runs on behind the input: they take all of it at once."""

@@ -1,6 +1,6 @@
 """Traces of stream programs on disk: HDF5, written block by block, open to any tool.
 
-Attributes ``format`` ("bispik-stream-trace"), ``version``, ``backend`` and ``execution_mode``; datasets ``input``
+Attributes ``format`` ("bispik-stream-trace"), ``version`` and ``backend``; datasets ``input``
 (steps, input size), ``sent/NAME`` (steps, size) for every population and ``membranes/NAME`` for the probed ones, all
 int32, in the logical time of the program. A ``/`` in a population's name is written as a full stop.
 """
@@ -22,7 +22,7 @@ FORMAT, VERSION = "bispik-stream-trace", 1
 
 
 @contextmanager
-def writing_stream_trace(path: Path, backend: str, execution_mode: str) -> Generator[Callable[[StreamActivity], None]]:
+def writing_stream_trace(path: Path, backend: str) -> Generator[Callable[[StreamActivity], None]]:
     """Yield what appends an activity; the file appears once the block ends well.
 
     Raises:
@@ -30,7 +30,7 @@ def writing_stream_trace(path: Path, backend: str, execution_mode: str) -> Gener
     """
     with written_whole(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs["backend"], file.attrs["execution_mode"] = backend, execution_mode
+        file.attrs["backend"] = backend
 
         def append(activity: StreamActivity) -> None:
             _append(file, "input", activity.input)

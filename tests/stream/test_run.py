@@ -38,7 +38,7 @@ SPIKES = (np.random.default_rng(2).random((50, 6)) < 0.3).astype(np.int32)
 def test_blocks_and_traces_hold_what_one_feed_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = quantize_stream(_network(), StreamOptions())
     monkeypatch.setattr(run_module, "VALUES_AT_ONCE", 7 * 18)
-    with writing_stream_trace(tmp_path / "run.h5", "reference", "words") as append:
+    with writing_stream_trace(tmp_path / "run.h5", "reference") as append:
         ran = run_stream(program, SPIKES, "reference", probes=["part/hidden"], see_activity=append)
     whole = ReferenceStreamSession(program, ["part/hidden"]).feed(SPIKES)
     assert (ran.output == whole.sent["out"]).all()
