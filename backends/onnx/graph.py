@@ -1,7 +1,8 @@
 """An ONNX graph in the making: tensors by name, and the few operators that programs are made of.
 
 Only operators of the standard's own set, at version OPSET, without control flow. Numbers are int64 throughout: the
-products of 8-bit weights as well, because 8-bit matrix products of some processors saturate on their way.
+products of 8-bit weights as well, because on x86-64 without VNNI onnxruntime's 8-bit ones may saturate on their way
+(github.com/microsoft/onnxruntime/pull/12088).
 """
 
 from __future__ import annotations
