@@ -71,7 +71,7 @@ def normalised(graph: Graph, value: str, norm: IntegerNorm) -> str:
     """Return the norm of each row of (steps, size), as `bispik.compiler.program.IntegerNorm` defines it."""
     size, total = graph.number(norm.size), graph.row_sums(value, norm.size)
     spread = graph.run("Add", spread_of(graph, value, norm.size), graph.number(norm.epsilon))
-    root = _root_rounded_up(graph, graph.shifted(spread, 2 * norm.root_bits))
+    root = root_rounded_up(graph, graph.shifted(spread, 2 * norm.root_bits))
     # Where the root is 0 there is no deviation either: any divisor gives the 0 that the norm has then.
     divisor = graph.run("Where", graph.run("Equal", root, graph.number(0)), graph.number(1), root)
     deviation = graph.run("Sub", graph.run("Mul", value, size), total)
@@ -88,7 +88,7 @@ def spread_of(graph: Graph, value: str, size: int) -> str:
     return graph.run("Sub", graph.run("Mul", squares, graph.number(size)), graph.run("Mul", total, total))
 
 
-def _root_rounded_up(graph: Graph, value: str) -> str:
+def root_rounded_up(graph: Graph, value: str) -> str:
     """Return the smallest integers whose squares are at least ``value``, which is below 2^62.
 
     A double's root is off by less than 1 there: from one below its whole part, count up while the square is too small.

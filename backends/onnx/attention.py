@@ -27,7 +27,7 @@ def attend(
     neurons = run_neurons(graph, name, node.neurons, currents, steps=steps, trailing=(1,))
 
     # Neurons of tokens that are not stored yet may spike by their bias, or by what the caller left there.
-    stored = graph.whole(graph.run("LessOrEqual", graph.numbers(range(window)), position))
+    stored = graph.whole(graph.run("LessOrEqual", graph.places(window), position))
     spikes = graph.run("Mul", neurons.spikes, stored)
     graph.output(f"{name}.scores", spikes, np.int64, (steps, heads, window), "spikes of the scores, by stored token")
     give_saturations(graph, name, graph.run("Mul", neurons.clipped, stored))

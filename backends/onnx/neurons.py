@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,8 @@ def run_neurons(
     """Run neurons on the currents (steps, n, ...); constants are those of the n, the same along trailing axes."""
     kept = graph.number(DECAY_ONE - neurons.decay)
 
-    def constant(what: str, values: npt.NDArray[np.int32]) -> str:
-        return graph.constant(f"{name}.{what}", values.astype(np.int64).reshape(1, neurons.size, *trailing))
+    def constant(what: str, values: npt.NDArray[Any]) -> str:
+        return graph.constant(f"{name}.{what}", values.reshape(1, neurons.size, *trailing))
 
     below = constant("below", -neurons.threshold.astype(np.int64)) if neurons.spikes == "ternary" else None
     firing = Firing(threshold=constant("threshold", neurons.threshold), below=below, hard=neurons.reset == "hard")

@@ -35,9 +35,8 @@ def _convolution(graph: Graph, name: str, wiring: Convolution, weight: npt.NDArr
     seen = graph.constant(f"{name}.seen", receptive_fields(wiring))
     kernels = weight.reshape(wiring.groups, wiring.target[0] // wiring.groups, -1)
     padded = graph.run("Concat", arriving, graph.numbers([0]), axis=0)
-    found = graph.run(
-        "MatMul", stored_weights(graph, f"{name}.weight", kernels), graph.run("Gather", padded, seen, axis=0)
-    )
+    taken = graph.run("Gather", padded, seen, axis=0)
+    found = graph.run("MatMul", stored_weights(graph, f"{name}.weight", kernels), taken)
     return graph.reshaped(found, [wiring.outputs])
 
 

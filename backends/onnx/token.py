@@ -33,9 +33,9 @@ from bispik.compiler.program import (
 )
 
 MEANING = (
-    "One token of a bispik language-model program: all of its time steps. Inputs: the token's id, its position, and the "
-    "keys and values of the tokens before. Outputs: what every node did, what the host reads (accumulators and sums), "
-    "and the keys and values for the next token: feed NAME.next to NAME."
+    "One token of a bispik language-model program: all of its time steps. Inputs: the token's id, its position, and "
+    "the keys and values of the tokens before. Outputs: what every node did, what the host reads (accumulators and "
+    "sums), and the keys and values for the next token: feed NAME.next to NAME."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from bispik.backends.activity import reading_of
 from bispik.backends.host import logits
 from bispik.backends.onnx.arithmetic import normalised as normalised_in_onnx
+from bispik.backends.onnx.arithmetic import root_rounded_up
 from bispik.backends.onnx.arithmetic import saturated as saturated_in_onnx
 from bispik.backends.onnx.export import EMBEDDING_FILE, READOUT_FILE, export_host_onnx, export_onnx
 from bispik.backends.onnx.graph import BYTES_MAX, Graph
@@ -73,6 +75,17 @@ def test_a_norm_is_exact_in_64_bits(size: int, magnitude: int, seed: int, data: 
     found = run(graph.model("norm", "", {}), {"x": values})["y"]
     bits = {"fraction_bits": norm.fraction_bits, "root_bits": norm.root_bits, "epsilon": norm.epsilon}
     np.testing.assert_array_equal(found[0], normalised(values[0], **bits))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=40))
+def test_roots_are_rounded_up_on_either_side_of_every_square(roots: list[int]) -> None:
+    values = [root * root + offset for root in [*roots, 1, 2**31 - 1] for offset in (-1, 0, 1)]
+    graph = Graph()
+    found = root_rounded_up(graph, graph.input("x", np.int64, (len(values),), ""))
+    graph.output("y", found, np.int64, (len(values),), "")
+    expected = [math.isqrt(value - 1) + 1 if value else 0 for value in values]
+    assert run(graph.model("root", "", {}), {"x": np.array(values)})["y"].tolist() == expected
 
 
 @settings(max_examples=50, deadline=None)
@@ -153,7 +166,7 @@ def test_the_host_part_computes_what_the_host_does(tmp_path: Path, on_chip: bool
 
 
 def run(model: Any, feeds: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session: Any = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
@@ -61,9 +61,7 @@ def test_any_program_on_any_split_of_the_input_equals_the_reference(
     seed=st.integers(0, 2**32 - 1),
     more=st.tuples(st.integers(-2, 4), st.integers(-2, 4)),
 )
-def test_a_convolution_takes_any_geometry_and_any_numbers(
-    wiring: Convolution, seed: int, more: tuple[int, int]
-) -> None:
+def test_a_convolution_takes_any_geometry_and_number(wiring: Convolution, seed: int, more: tuple[int, int]) -> None:
     """Targets that are smaller and larger than the padding alone would make them, and inputs of 24 bits."""
     channels, height, width = wiring.target
     wiring = replace(wiring, target=(channels, max(1, height + more[0]), max(1, width + more[1])))
@@ -114,8 +112,9 @@ def test_a_file_runs_without_us(tmp_path_factory: pytest.TempPathFactory, progra
                 np.testing.assert_array_equal(found[f"{name}.sent"], sent[step], err_msg=name)
 
 
-def test_input_and_probes_are_checked() -> None:
-    program = find(programs(), lambda _program: True)
+@settings(max_examples=3, deadline=None)
+@given(program=programs())
+def test_input_and_probes_are_checked(program: StreamProgram) -> None:
     size = program.input.size
     session = OnnxStreamSession(program)
     with pytest.raises(BispikError, match=rf"input: input of shape \(3, {size + 1}\), expected \(time steps, {size}\)"):
