@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -16,15 +18,26 @@ from bispik.compiler.stream.program import (
 )
 from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, Wiring
 
+Shape = tuple[int, ...]
+
 STEPS_MAX = 24
+SHAPES: tuple[Shape, ...] = ((1, 1, 1), (5,), (2, 5, 4), (3, 1, 7))
+LARGER: tuple[Shape, ...] = ((70,), (300,), (3, 9, 11), (2, 17, 16))
+"""With a ``largest`` of a hundred and more: no multiples of what vectors hold, and more than they hold."""
 
 
 @st.composite
-def programs(draw: st.DrawFn, *, neuron_program: NeuronProgram = "bispik") -> StreamProgram:
-    """Draw a program of up to four populations: every wiring, delay, loop, reset and kind of output."""
+def programs(
+    draw: st.DrawFn, *, neuron_program: NeuronProgram = "bispik", largest: int = 9, shapes: tuple[Shape, ...] = SHAPES
+) -> StreamProgram:
+    """Draw a program of up to four populations: every wiring, delay, loop, reset and kind of output.
+
+    A loop has delays of at least as many steps as it has populations, so that a clocked fabric can run it. ``largest``
+    bounds the neurons of a population and the channels of a map that a source neuron reaches.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     graded = draw(st.booleans())
-    shape = draw(st.sampled_from([(1, 1, 1), (5,), (2, 5, 4), (3, 1, 7)]))
+    shape = draw(st.sampled_from(shapes))
     entry = IntegerStreamInput(
         name="input",
         shape=shape,
@@ -33,7 +46,7 @@ def programs(draw: st.DrawFn, *, neuron_program: NeuronProgram = "bispik") -> St
         high=9 if graded else 1,
         unit=1.0,
     )
-    shapes: dict[str, tuple[int, ...]] = {"input": shape}
+    sizes: dict[str, Shape] = {"input": shape}
     spiking = ["input"]
     populations: list[IntegerStreamPopulation] = []
     count = draw(st.integers(1, 4))
@@ -41,23 +54,28 @@ def programs(draw: st.DrawFn, *, neuron_program: NeuronProgram = "bispik") -> St
         name = f"p{index}"
         source = draw(st.sampled_from(spiking))
         delay = draw(st.sampled_from([0, 0, 1, 5]))
-        wiring = draw(wirings(shapes[source], rng))
-        shapes[name] = wiring.target if isinstance(wiring, Convolution) else (wiring.outputs,)
+        wiring = draw(wirings(sizes[source], rng, largest))
+        sizes[name] = wiring.target if isinstance(wiring, Convolution) else (wiring.outputs,)
         inputs = [projection(source, wiring, delay, draw(st.sampled_from([8, 4, 1])), rng)]
         if draw(st.booleans()):  # a second source of any size
             other = draw(st.sampled_from(spiking))
-            dense = Dense(inputs=int(np.prod(shapes[other])), outputs=wiring.outputs)
+            dense = Dense(inputs=int(np.prod(sizes[other])), outputs=wiring.outputs)
             inputs.append(projection(other, dense, draw(st.sampled_from([0, 2])), 8, rng))
         output: Output = draw(st.sampled_from(["spikes", "membrane"])) if index == count - 1 else "spikes"
         if output == "spikes" and draw(st.booleans()):  # a loop onto itself
             loop = Dense(inputs=wiring.outputs, outputs=wiring.outputs)
             inputs.append(projection(name, loop, draw(st.sampled_from([1, 3])), 8, rng))
         neurons = draw(stream_neurons(wiring.outputs, output, neuron_program, rng))
-        populations.append(
-            IntegerStreamPopulation(name=name, shape=shapes[name], inputs=tuple(inputs), neurons=neurons)
-        )
+        populations.append(IntegerStreamPopulation(name=name, shape=sizes[name], inputs=tuple(inputs), neurons=neurons))
         if output == "spikes":
             spiking.append(name)
+    if len(spiking) > 2 and draw(st.booleans()):  # a loop over several populations
+        first, last = sorted(draw(st.permutations(range(len(spiking) - 1)))[:2])
+        early, late = populations[first], populations[last]
+        back = projection(
+            late.name, Dense(inputs=late.size, outputs=early.size), draw(st.integers(count, count + 3)), 8, rng
+        )
+        populations[first] = replace(early, inputs=(*early.inputs, back))
     return StreamProgram(
         input=entry,
         populations=tuple(populations),
@@ -72,15 +90,16 @@ def programs(draw: st.DrawFn, *, neuron_program: NeuronProgram = "bispik") -> St
 
 
 @st.composite
-def wirings(draw: st.DrawFn, shape: tuple[int, ...], rng: np.random.Generator) -> Wiring:
+def wirings(draw: st.DrawFn, shape: Shape, rng: np.random.Generator, largest: int = 9) -> Wiring:
     """Draw synapses from a source of a shape."""
     size = int(np.prod(shape))
     kind = draw(st.sampled_from(["dense", "one", "sparse", "convolution"]))
     if kind == "one":
         return OneToOne(size=size)
     if kind == "convolution":
-        return draw(convolutions(shape if len(shape) == 3 else (1, 1, size)))
-    outputs = draw(st.integers(1, 9))
+        source = (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, size)
+        return draw(convolutions(source, max(2, largest // 8)))
+    outputs = draw(st.integers(1, largest))
     if kind == "dense":
         return Dense(inputs=size, outputs=outputs)
     present = rng.random((outputs, size)) < 0.4
@@ -90,7 +109,7 @@ def wirings(draw: st.DrawFn, shape: tuple[int, ...], rng: np.random.Generator) -
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, source: tuple[int, int, int]) -> Convolution:
+def convolutions(draw: st.DrawFn, source: tuple[int, int, int], channels: int = 2) -> Convolution:
     """Draw a kernel that slides over a feature map, of any stride, padding, dilation and groups."""
     groups = draw(st.sampled_from([g for g in range(1, source[0] + 1) if source[0] % g == 0]))
 
@@ -104,7 +123,7 @@ def convolutions(draw: st.DrawFn, source: tuple[int, int, int]) -> Convolution:
     (ky, sy, dy, py, height), (kx, sx, dx, px, width) = axis(source[1]), axis(source[2])
     return Convolution(
         source=source,
-        target=(groups * draw(st.integers(1, 2)), height, width),
+        target=(groups * draw(st.integers(1, channels)), height, width),
         kernel=(ky, kx),
         stride=(sy, sx),
         padding=(py, px),

@@ -91,48 +91,66 @@ inline std::uint32_t divided(std::uint32_t number, std::uint64_t reciprocal) {
     return static_cast<std::uint32_t>((static_cast<unsigned __int128>(reciprocal) * number) >> 64);
 }
 
-// sums[j] += weights[j] * scale: the channels of one place, a whole vector of them at a time.
-template <typename Sum>
-inline void add_channels(const std::int8_t* weights, int channels, Sum scale, Sum* __restrict sums) {
-    constexpr int kWide = 16, kHalf = 8;
+// sums[j] += (value * weights[j]) << shift: a vector of them at a time.
+template <bool kSpikes, typename Sum>
+inline void add_run(const std::int16_t* weights, int length, std::int32_t value, int shift, Sum* sums) {
+    constexpr int kTogether = 16, kHalf = 8;
+    const auto product = [&](int j) {
+        const Sum weight = static_cast<Sum>(weights[j]);
+        return kSpikes ? weight << shift : weight * scaled<Sum>(value, shift);
+    };
     int j = 0;
-    for (; j + kWide <= channels; j += kWide) {
-        for (int k = 0; k < kWide; ++k) sums[j + k] += widened<Sum>(weights[j + k]) * scale;
+    for (; j + kTogether <= length; j += kTogether) {
+        for (int k = 0; k < kTogether; ++k) sums[j + k] += product(j + k);
     }
-    for (; j + kHalf <= channels; j += kHalf) {
-        for (int k = 0; k < kHalf; ++k) sums[j + k] += widened<Sum>(weights[j + k]) * scale;
+    if (j + kHalf <= length) {
+        for (int k = 0; k < kHalf; ++k) sums[j + k] += product(j + k);
+        j += kHalf;
     }
-    for (; j < channels; ++j) sums[j] += widened<Sum>(weights[j]) * scale;
+    for (; j < length; ++j) sums[j] += product(j);
 }
 
-// sums[n - first] += what events cause at neuron n, for first <= n < first + width. Where channels lie beside each
-// other, the range begins and ends between two places.
-template <typename Sum>
-void add_map(const MapSynapses& map, const Events& events, int first, int width, Sum* sums) {
-    for (int i = 0; i < events.count; ++i) {
-        const auto source = static_cast<std::uint32_t>(events.sources[i]);
+// See `add_map`; `given` and `events` are copied, for the compiler cannot know that sums are not in them.
+template <typename Sum, bool kSpikes>
+void add_map_of(const MapSynapses& given, const Events& events, int first, int width, Sum* sums) {
+    const MapSynapses map = given;
+    const Events all = events;
+    for (int i = 0; i < all.count; ++i) {
+        const auto source = static_cast<std::uint32_t>(all.sources[i]);
+        const std::int32_t value = kSpikes ? 1 : all.values[i];
         const std::uint32_t channel = divided(source, map.per_area), place = source - channel * map.area;
         const std::uint32_t y = divided(place, map.per_width), x = place - y * map.width;
-        const std::int8_t* weights =
-            map.weights + static_cast<std::size_t>(channel) * static_cast<std::size_t>(map.kernel);
-        const Sum scale = scaled<Sum>(events.values ? events.values[i] : 1, events.shift);
+        const std::int16_t* weights = map.weights + std::size_t(channel) * std::size_t(map.kernel);
+        const Run *begin = map.column_runs + map.column_starts[x], *end = map.column_runs + map.column_starts[x + 1];
         const int group = map.groups[channel] - first;
-        for (std::int32_t row = map.row_starts[y]; row < map.row_starts[y + 1]; ++row) {
-            const Tap& down = map.row_taps[row];
-            for (std::int32_t column = map.column_starts[x]; column < map.column_starts[x + 1]; ++column) {
-                const Tap& along = map.column_taps[column];
-                const std::int8_t* tap = weights + down.weight + along.weight;
-                const int target = group + down.target + along.target;
+        for (std::int32_t r = map.row_starts[y]; r < map.row_starts[y + 1]; ++r) {
+            const Tap row = map.row_taps[r];
+            for (const Run* run = begin; run < end; ++run) {
+                const std::int16_t* taken = weights + row.weight + run->weight;
+                const int target = group + row.target + run->target;
                 if (map.stride == 1) {
-                    if (0 <= target && target < width) add_channels(tap, map.channels, scale, sums + target);
+                    const int from = within(0, target, width), to = within(0, target + run->length, width);
+                    add_run<kSpikes>(taken + (from - target), to - from, value, all.shift, sums + from);
                     continue;
                 }
-                for (int j = 0; j < map.channels; ++j) {
+                for (int j = 0; j < run->length; ++j) {
                     const int neuron = target + j * map.stride;
-                    if (0 <= neuron && neuron < width) sums[neuron] += widened<Sum>(tap[j]) * scale;
+                    if (0 <= neuron && neuron < width) {
+                        sums[neuron] += static_cast<Sum>(taken[j]) * scaled<Sum>(value, all.shift);
+                    }
                 }
             }
         }
+    }
+}
+
+// sums[n - first] += what events cause at neuron n, for first <= n < first + width.
+template <typename Sum>
+void add_map(const MapSynapses& map, const Events& events, int first, int width, Sum* sums) {
+    if (events.values) {
+        add_map_of<Sum, false>(map, events, first, width, sums);
+    } else {
+        add_map_of<Sum, true>(map, events, first, width, sums);
     }
 }
 

@@ -110,8 +110,7 @@ struct Kernels {
     void (*add_events)(const std::int8_t* weights, std::size_t stride, const Events& events, int width,
                        std::uint32_t* sums);
 
-    // sums[n - first] += what events cause at neuron n of a map, for first <= n < first + width. Where the channels of
-    // a place lie beside each other, such a range begins and ends between two places.
+    // sums[n - first] += what events cause at neuron n of a map, for first <= n < first + width.
     void (*add_map)(const MapSynapses& map, const Events& events, int first, int width, std::uint32_t* sums);
 
     // Returns how many membrane updates were clipped to 24 bits. Currents, and biases plus subtractions, are below 2^30

@@ -191,8 +191,7 @@ void StreamEngine::share(int index, int steps, const std::function<void(int, int
     const double worthwhile = each * steps * population.size() / kTaskWork;
     const int threads = pool_.threads(), most = threads == 1 ? 1 : 2 * threads;
     const int tasks = static_cast<int>(std::clamp<double>(worthwhile, 1, most));
-    const int units = (population.size() + population.unit - 1) / population.unit;
-    const int width = (units + tasks - 1) / tasks * population.unit;
+    const int width = (population.size() + tasks - 1) / tasks;
     pool_.run((population.size() + width - 1) / width, [&](int task) {
         const int first = task * width;
         strip(first, std::min(width, population.size() - first));

@@ -49,9 +49,11 @@ struct Geometry {
 
 struct ConvolutionSynapses {
     Geometry geometry;
-    std::vector<std::int8_t> weights;  // see MapSynapses
+    std::vector<int> columns;           // of the kernel, in the order in which weights have them
+    std::vector<std::int16_t> weights;  // see MapSynapses
     std::vector<std::int32_t> groups, row_starts, column_starts;
-    std::vector<Tap> row_taps, column_taps;
+    std::vector<Tap> row_taps;
+    std::vector<Run> column_runs;
     bool beside = false;  // the neurons of a place's channels lie beside each other
 
     // `given` are [target channels][source channels / groups][kernel y][kernel x].
@@ -59,6 +61,10 @@ struct ConvolutionSynapses {
 
     void arrange(bool channels_beside);
     MapSynapses map() const;
+
+ private:
+    // Whether what a source neuron reaches at one place lies beside each other.
+    bool adjacent() const { return beside || geometry.target[0] == geometry.groups; }
 };
 
 struct StreamSynapses {
@@ -84,7 +90,6 @@ struct StreamPopulation {
     // Set by `arrange`. Neurons may lie in an order of their own, so that channels are beside each other: the i-th is
     // the network's order[i], and place[order[i]] is i. Both are empty where the orders are the same.
     std::vector<std::int32_t> order, place;
-    int unit = 1;  // strips of neurons begin at its multiples
     bool memory = false;
 
     // Choose the order and put everything into it; once, when all inputs are there.

@@ -17,15 +17,21 @@ struct Events {
     int shift;  // every product is shifted left by so many bits
 };
 
-// Where a kernel's row (or column) of weights takes one row (or column) of the source.
+// Where a kernel's row of weights takes one row of the source.
 struct Tap {
-    std::int32_t weight;  // offset in the weights of a channel
+    std::int32_t weight;  // offset in the weights of a source channel
     std::int32_t target;  // offset among the neurons
+};
+
+// The same within a row: weights beside each other that reach neurons beside each other.
+struct Run {
+    std::int32_t weight, target;
+    std::int32_t length;
 };
 
 // Synapses of a convolution; see Convolution in bispik.compiler.stream.wiring.
 struct MapSynapses {
-    const std::int8_t* weights;         // [source channels][kernel y][kernel x][channels]
+    const std::int16_t* weights;        // [source channels][kernel y][kernel x][channels]
     int channels;                       // of the target that a source neuron reaches: those of its group
     int kernel;                         // weights of a source channel: kernel y * kernel x * channels
     std::uint32_t area, width;          // of the source's map
@@ -34,8 +40,8 @@ struct MapSynapses {
     const std::int32_t* row_starts;     // [source rows + 1]
     const Tap* row_taps;                // of source row y: [row_starts[y], row_starts[y + 1])
     const std::int32_t* column_starts;  // [source columns + 1]
-    const Tap* column_taps;
-    int stride;  // between the neurons of two channels of a place; 1 if they lie beside each other
+    const Run* column_runs;
+    int stride;  // between the neurons of a run; if not 1, a run has one weight per channel
 };
 
 // Constants and state of neurons; see IntegerStreamNeurons in bispik.compiler.stream.program.

@@ -1,6 +1,8 @@
 // The forms in which the engine has a stream network's synapses, and the order in which it runs populations.
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "stream.hpp"
 
@@ -12,27 +14,20 @@ std::size_t at(int index) { return static_cast<std::size_t>(index); }
 // 2^64 / divisor, rounded up; 0 for 1.
 std::uint64_t reciprocal(std::uint64_t divisor) { return std::numeric_limits<std::uint64_t>::max() / divisor + 1; }
 
-// By place on the source along one axis: the taps of the kernel that take it, and for which place of the target.
-void list_taps(const Geometry& geometry, int axis, int weight_step, int target_step, std::vector<std::int32_t>& starts,
-               std::vector<Tap>& taps) {
-    const std::int64_t stride = geometry.stride[axis], padding = geometry.padding[axis];
-    const int size = geometry.source[axis + 1], places = geometry.target[axis + 1];
-    const auto each = [&](auto&& take) {
-        for (int tap = 0; tap < geometry.kernel[axis]; ++tap) {
-            for (int place = 0; place < places; ++place) {
-                const std::int64_t from = place * stride + std::int64_t{tap} * geometry.dilation[axis] - padding;
-                if (0 <= from && from < size) take(static_cast<std::size_t>(from), tap, place);
+// By place on the source along one axis: the taps of the kernel that take it, each with its place among `taps`, and for
+// which place of the target; in the order of the taps.
+std::vector<std::vector<Tap>> taps_of(const Geometry& geometry, int axis, const std::vector<int>& taps) {
+    std::vector<std::vector<Tap>> taken(at(geometry.source[axis + 1]));
+    for (std::size_t i = 0; i < taps.size(); ++i) {
+        const std::int64_t shift = std::int64_t{taps[i]} * geometry.dilation[axis] - geometry.padding[axis];
+        for (int place = 0; place < geometry.target[axis + 1]; ++place) {
+            const std::int64_t from = std::int64_t{place} * geometry.stride[axis] + shift;
+            if (0 <= from && from < geometry.source[axis + 1]) {
+                taken[static_cast<std::size_t>(from)].push_back({static_cast<std::int32_t>(i), place});
             }
         }
-    };
-    starts.assign(at(size) + 1, 0);
-    each([&](std::size_t from, int, int) { ++starts[from + 1]; });
-    for (std::size_t from = 0; from < at(size); ++from) starts[from + 1] += starts[from];
-    taps.resize(at(starts.back()));
-    std::vector<std::int32_t> next(starts.begin(), starts.end() - 1);
-    each([&](std::size_t from, int tap, int place) {
-        taps[at(next[from]++)] = {tap * weight_step, place * target_step};
-    });
+    }
+    return taken;
 }
 
 void reorder(std::vector<std::int32_t>& values, const std::vector<std::int32_t>& order) {
@@ -80,13 +75,20 @@ ColumnSynapses::ColumnSynapses(std::span<const std::int64_t> row_starts, std::sp
 ConvolutionSynapses::ConvolutionSynapses(const Geometry& the_geometry, const std::int8_t* given)
     : geometry(the_geometry) {
     const std::size_t taken = at(geometry.source[0] / geometry.groups), made = at(geometry.target[0] / geometry.groups);
-    const std::size_t taps = at(geometry.kernel[0]) * at(geometry.kernel[1]);
-    weights.resize(at(geometry.source[0]) * taps * made);
+    const std::size_t rows = at(geometry.kernel[0]), width = at(geometry.kernel[1]);
+    // Columns that take the same place of the source stand together, those first that take it for a place on the left:
+    // their weights then lie as the neurons do.
+    columns.resize(width);
+    std::iota(columns.begin(), columns.end(), 0);
+    std::ranges::stable_sort(columns, {}, [&](int column) {
+        return std::pair(std::int64_t{column} * geometry.dilation[1] % geometry.stride[1], -column);
+    });
     for (std::size_t channel = 0; channel < at(geometry.source[0]); ++channel) {
         const std::size_t group = channel / taken, own = channel % taken;
-        for (std::size_t tap = 0; tap < taps; ++tap) {
+        for (std::size_t tap = 0; tap < rows * width; ++tap) {
+            const std::size_t from = tap / width * width + at(columns[tap % width]);
             for (std::size_t o = 0; o < made; ++o) {
-                weights[(channel * taps + tap) * made + o] = given[((group * made + o) * taken + own) * taps + tap];
+                weights.push_back(given[((group * made + o) * taken + own) * rows * width + from]);
             }
         }
     }
@@ -101,8 +103,31 @@ void ConvolutionSynapses::arrange(bool channels_beside) {
     for (int channel = 0; channel < geometry.source[0]; ++channel) {
         groups[at(channel)] = channel / taken * made * (beside ? 1 : area);
     }
-    list_taps(geometry, 0, geometry.kernel[1] * made, geometry.target[2] * step, row_starts, row_taps);
-    list_taps(geometry, 1, made, step, column_starts, column_taps);
+    std::vector<int> rows(at(geometry.kernel[0]));
+    std::iota(rows.begin(), rows.end(), 0);
+    row_starts = {0};
+    row_taps.clear();
+    for (const std::vector<Tap>& taps : taps_of(geometry, 0, rows)) {
+        for (const Tap& tap : taps) {
+            row_taps.push_back({tap.weight * geometry.kernel[1] * made, tap.target * geometry.target[2] * step});
+        }
+        row_starts.push_back(static_cast<std::int32_t>(row_taps.size()));
+    }
+    column_starts = {0};
+    column_runs.clear();
+    for (const std::vector<Tap>& taps : taps_of(geometry, 1, columns)) {
+        for (const Tap& tap : taps) {
+            const Run run{tap.weight * made, tap.target * step, made};
+            Run* last = &tap == taps.data() ? nullptr : &column_runs.back();
+            if (last && adjacent() && last->weight + last->length == run.weight &&
+                last->target + last->length == run.target) {
+                last->length += made;
+            } else {
+                column_runs.push_back(run);
+            }
+        }
+        column_starts.push_back(static_cast<std::int32_t>(column_runs.size()));
+    }
 }
 
 MapSynapses ConvolutionSynapses::map() const {
@@ -120,8 +145,8 @@ MapSynapses ConvolutionSynapses::map() const {
             row_starts.data(),
             row_taps.data(),
             column_starts.data(),
-            column_taps.data(),
-            beside ? 1 : geometry.target[1] * geometry.target[2]};
+            column_runs.data(),
+            adjacent() ? 1 : geometry.target[1] * geometry.target[2]};
 }
 
 StreamNeurons StreamPopulation::neurons(std::size_t first) const {
@@ -161,8 +186,9 @@ void StreamPopulation::arrange() {
         order[at(i)] = i % all * area + i / all;
         place[at(order[at(i)])] = i;
     }
-    unit = all;
-    for (auto* constants : {&current_keep, &keep, &threshold, &subtract, &bias, &initial, &initial_current}) reorder(*constants, order);
+    for (auto* constants : {&current_keep, &keep, &threshold, &subtract, &bias, &initial, &initial_current}) {
+        reorder(*constants, order);
+    }
     for (StreamSynapses& input : inputs) {
         if (auto* map = std::get_if<ConvolutionSynapses>(&input.wiring)) map->arrange(true);
         if (auto* columns = std::get_if<ColumnSynapses>(&input.wiring)) {
