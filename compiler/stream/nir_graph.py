@@ -98,7 +98,7 @@ def read_graph(file: NirFile, name: str, budget: Budget) -> NirGraph:
     return NirGraph(
         file=name,
         nodes=reader.nodes,
-        edges=tuple(reader.edges),
+        edges=tuple(sorted(reader.edges)),  # tools write them in any order
         input=ports[0],
         output=ports[1],
         dt=_time_step(file),

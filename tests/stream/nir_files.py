@@ -26,7 +26,7 @@ def graph(nodes: Nodes, *edges: str, metadata: dict[str, Any] | None = None) -> 
 def write(folder: Path, nodes: Nodes, *edges: str, metadata: dict[str, Any] | None = None) -> Path:
     """Write a NIR graph."""
     path = folder / "net.nir"
-    nir.write(path, graph(nodes, *edges, metadata=metadata))
+    nir.write(path, graph(nodes, *edges, metadata=metadata), compression=None)
     return path
 
 
