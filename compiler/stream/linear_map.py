@@ -1,9 +1,9 @@
 """Synapses with their weights as linear maps: one behind another is one map again, with as much structure as is exact.
 
-    one to one behind or before a map     that map, its rows or columns scaled, if its pattern allows
-    convolution behind a convolution      a convolution, where the borders allow it
-    dense behind or before anything       dense
-    everything else                       sparse
+one to one behind or before a map     that map, its rows or columns scaled, if its pattern allows
+convolution behind a convolution      a convolution, where the borders allow it
+dense behind or before anything       dense
+everything else                       sparse
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def behind(second: LinearMap, first: LinearMap, budget: Budget, where: str) -> L
 
 
 def scaled_rows(given: LinearMap, gain: FloatArray, budget: Budget, where: str) -> LinearMap:
-    """Multiply what each neuron gets by its gain, (outputs,); sparse where neurons that share weights differ in gain."""
+    """Multiply what each neuron gets by its gain, (outputs,); sparse where those that share weights differ in it."""
     wiring = given.wiring
     if wiring.sharing > 1 and np.ptp(gain.reshape(-1, wiring.sharing), axis=1).any():
         return scaled_rows(as_sparse(given, budget, where), gain, budget, where)

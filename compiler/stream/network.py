@@ -37,8 +37,8 @@ class StreamNeurons:
     s[t] = 1 if v[t] > threshold (or >=, as ``fire`` says), else 0;    hard: v[t] is stored as 0 where s[t] is 1
 
     u starts at ``initial_current`` and v at ``initial``. A constant b into the current is a bias of
-    b / (1 - current_keep), from which the current is counted: it starts as far below. The membrane is counted from the reset value: neurons of other tools that reset
-    to r have threshold - r, initial - r and a bias for the leak towards r.
+    b / (1 - current_keep), from which the current is counted: it starts as far below. The membrane is counted from the
+    reset value: neurons of other tools that reset to r have threshold - r, initial - r and a bias for the leak to r.
     """
 
     current_keep: FloatArray

@@ -147,7 +147,7 @@ class _Reader:
         for kind, found in ports.items():
             if len(found) != 1:
                 which = f": {', '.join(found[:9])}" if found else ""
-                what = f"{len(found)} {kind} nodes{which}; a graph must have one, so that it is clear what is wired to it"
+                what = f"{len(found)} {kind} nodes{which}; a graph must have one, for edges name graphs and not ports"
                 raise file.error(path, f"{what}; {'merge them' if found else 'add it'} and {ADVICE}")
         both = (ports["Input"][0], ports["Output"][0])
         self.wire(path, ends, both)

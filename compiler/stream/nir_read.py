@@ -28,7 +28,6 @@ from bispik.compiler.stream.nir_graph import ADVICE, NirGraph, NirNode, read_gra
 from bispik.compiler.stream.nir_layers import LINEAR, RANKS, Shape, numbers, without_leading_ones
 from bispik.compiler.stream.nir_neurons import SILENT, Lowered, lower, lower_sum, lower_threshold, with_constant
 from bispik.compiler.stream.signals import Signal, Term, Wired, infer_shapes, signals, whole_delays
-from bispik.models.errors import BispikError
 
 
 def is_bispik_nir(path: Path) -> bool:
@@ -173,9 +172,7 @@ def _with_thresholds(graph: NirGraph) -> tuple[NirGraph, dict[str, NirNode]]:
         and graph.nodes[readers[path][0]].kind == "Threshold"
         and sources[readers[path][0]] == [path]
     }
-    edges = tuple(
-        (owner.get(source, source), target) for source, target in graph.edges if owner.get(target) != source
-    )
+    edges = tuple((owner.get(source, source), target) for source, target in graph.edges if owner.get(target) != source)
     nodes = {path: node for path, node in graph.nodes.items() if path not in owner}
     return replace(graph, nodes=nodes, edges=edges), {path: graph.nodes[name] for name, path in owner.items()}
 

@@ -83,7 +83,7 @@ def infer_shapes(graph: NirGraph, start: Shape, budget: Budget) -> Wired:
             elif not same_shape(taken[reader], shape):
                 both = f"{first[reader]} gives the shape {taken[reader]} and {path} gives {shape}"
                 raise graph.error(reader, f"edges that meet are summed, but {both}; give both the same shape")
-    _check_reached(graph, inputs, readers, taken)
+    _check_reached(graph, inputs, taken)
     return Wired(graph=graph, inputs={p: tuple(found) for p, found in inputs.items()}, shapes=shapes, taken=taken)
 
 
@@ -96,7 +96,9 @@ def whole_delays(graph: NirGraph, path: str, delays: FloatArray, dt: float) -> F
     steps = np.round(delays / dt)
     off = np.abs(delays / dt - steps)
     if (delays < 0).any() or (steps >= 2**31).any():
-        raise graph.error(path, f"delay is {delays.min():g} to {delays.max():g} s, expected 0 or more, below 2^31 steps")
+        raise graph.error(
+            path, f"delay is {delays.min():g} to {delays.max():g} s, expected 0 or more, below 2^31 steps"
+        )
     if (off > WHOLE).any():
         worst = int(off.argmax())
         raise graph.error(
@@ -107,7 +109,9 @@ def whole_delays(graph: NirGraph, path: str, delays: FloatArray, dt: float) -> F
     return steps
 
 
-def signals(wired: Wired, order: Mapping[str, int], late: Mapping[str, FloatArray], budget: Budget) -> dict[str, Signal]:
+def signals(
+    wired: Wired, order: Mapping[str, int], late: Mapping[str, FloatArray], budget: Budget
+) -> dict[str, Signal]:
     """Return what every neuron node and the Output get, summed.
 
     Args:
@@ -135,9 +139,7 @@ def signals(wired: Wired, order: Mapping[str, int], late: Mapping[str, FloatArra
     return gotten
 
 
-def _check_reached(
-    graph: NirGraph, inputs: Mapping[str, list[str]], readers: Mapping[str, list[str]], taken: Mapping[str, Shape]
-) -> None:
+def _check_reached(graph: NirGraph, inputs: Mapping[str, list[str]], taken: Mapping[str, Shape]) -> None:
     for path, node in graph.nodes.items():
         if path not in taken:
             raise graph.error(path, f"nothing that the Input sends reaches this {node.kind}; wire it, or remove it")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nir
+import nir as typed_nir
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.stream.float_run import run_stream_float
 from bispik.compiler.stream.network import StreamNetwork
 from bispik.compiler.stream.nir_read import read_nir_stream
+
+nir: Any = typed_nir
+"""Its annotations ask for arrays and dictionaries where it takes, and tools write, plain numbers and arrays too."""
 
 Array = npt.NDArray[Any]
 Nodes = dict[str, Any]

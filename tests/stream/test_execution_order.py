@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nir
 import nirtorch
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from bispik.compiler.stream.execution_order import execution_order, loops
 from bispik.compiler.stream.network import StreamNetwork
-from tests.stream.nir_files import Array, entry, exit_, graph, lif, read, sent, write
+from tests.stream.nir_files import Array, entry, exit_, graph, lif, nir, read, sent, write
 
 N, DT = 3, 1e-3
 
@@ -75,7 +74,7 @@ def test_loops_run_as_nirtorch_runs_them(tmp_path: Path, edges: tuple[str, ...])
     found = sent(read(write(tmp_path, nodes, *edges), dt=DT), values)
     if edges[-1].endswith("output"):  # nirtorch returns what meets at an Output unsummed
         nodes["sum"] = nir.Linear(np.eye(N))
-        edges = tuple(line.replace(" output", " sum") for line in edges) + ("sum output",)
+        edges = (*(line.replace(" output", " sum") for line in edges), "sum output")
     expected = by_nirtorch(graph(nodes, *edges), values)
     assert 0.02 < (expected != 0).mean() < 0.98
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -83,14 +82,18 @@ def test_loops_run_as_nirtorch_runs_them(tmp_path: Path, edges: tuple[str, ...])
 
 def test_what_runs_forward_does_not_wait_for_its_own_loop(tmp_path: Path) -> None:
     """Where nirtorch differs: it runs b, which gets something from its loop alone, before a has sent anything."""
-    nodes = {name: lif(N) for name in "abc"} | {"w0": dense(0), "w1": dense(1)} | {"input": entry(N), "output": exit_(N)}
+    nodes = (
+        {name: lif(N) for name in "abc"} | {"w0": dense(0), "w1": dense(1)} | {"input": entry(N), "output": exit_(N)}
+    )
     network = read(write(tmp_path, nodes, "input w0 a w1 b c output", "c a", "c b"), dt=DT)
     found = {p.name: sorted((i.source, i.delay) for i in p.inputs) for p in network.populations}
     assert found == {"a": [("c", 1), ("input", 0)], "b": [("a", 0), ("c", 1)], "c": [("b", 0)]}
 
 
 def test_a_loop_through_a_nested_graph_reaches_back_where_it_enters(tmp_path: Path) -> None:
-    inner = graph({"input": entry(N), "lif": lif(N), "w": dense(1), "output": exit_(N)}, "input lif output", "lif w lif")
+    inner = graph(
+        {"input": entry(N), "lif": lif(N), "w": dense(1), "output": exit_(N)}, "input lif output", "lif w lif"
+    )
     nodes = {"input": entry(N), "sub": inner, "back": dense(2), "output": exit_(N)}
     network = read(write(tmp_path, nodes, "input sub output", "sub back sub"), dt=DT)
     assert arrivals(network) == [("input", 0), ("sub/lif", 1)]

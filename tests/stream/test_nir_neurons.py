@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 import pytest
 
 from bispik.compiler.stream.float_run import run_stream_float
-from tests.stream.nir_files import Array, entry, exit_, lif, read, sent, write
+from tests.stream.nir_files import Array, entry, exit_, lif, nir, read, sent, write
 
 DT, N, STEPS = 1e-3, 4, 80
 RNG = np.random.default_rng(0)
@@ -84,7 +83,9 @@ def test_a_bias_enters_the_current_of_a_current_based_neuron(tmp_path: Path) -> 
 
 def test_a_soft_reset_subtracts_at_once(tmp_path: Path) -> None:
     node = nir.LIF(tau=TAU, **MEMBRANE, v_threshold=THRESHOLD)
-    network = read(write(tmp_path, {"input": entry(N), "n": node, "output": exit_(N)}, "input n output"), dt=DT, reset="soft")
+    network = read(
+        write(tmp_path, {"input": entry(N), "n": node, "output": exit_(N)}, "input n output"), dt=DT, reset="soft"
+    )
     v, rows = LEAK.copy(), []
     for current in CURRENT:
         v = v + DT / TAU * (LEAK - v + R * current)
@@ -168,7 +169,9 @@ def test_a_gain_that_differs_within_a_channel_gives_each_neuron_its_own_synapses
     }
     network = read(write(tmp_path, nodes, "input conv n output"), dt=DT)
     values = rng.normal(size=(9, 1, 4, 4))
-    uniform = read(write(tmp_path, nodes | {"n": nir.LI(tau=DT * ones, r=ones, v_leak=0 * ones)}, "input conv n output"), dt=DT)
+    uniform = read(
+        write(tmp_path, nodes | {"n": nir.LI(tau=DT * ones, r=ones, v_leak=0 * ones)}, "input conv n output"), dt=DT
+    )
     currents, v, rows = sent(uniform, values), np.zeros(32), []  # a time constant of one step: the current itself
     for current in currents:
         v = v + DT / tau.ravel() * (current - v)
