@@ -22,7 +22,7 @@ def execution_order(
 
     Args:
         names: all nodes, in the file's order.
-        inputs: by node, the nodes that it gets something from.
+        inputs: by node, the nodes that it gets something from; a way leads to each from the Input.
         start: the Input.
         waits: nodes that pass on what they got in earlier steps, so that nobody needs to run behind them.
     """
@@ -37,7 +37,7 @@ def execution_order(
         for name in pending:
             missing = [source for source in sources[name] if source not in done]
             of_its_loop = all(loop[source] == loop[name] for source in missing)
-            if of_its_loop and (not sources[name] or len(missing) < len(sources[name])):
+            if of_its_loop and len(missing) < len(inputs[name]):  # something has reached it
                 done[name] = None
             else:
                 deferred.append(name)
