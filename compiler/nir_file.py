@@ -111,7 +111,7 @@ class NirFile:
         with self._faults(path):
             if dataset.shape is None or dataset.dtype.kind not in "iuf":
                 raise self.error(path, f"{key} has the type {dataset.dtype}, expected numbers; {self._advice}")
-            if dataset.size > limit:
+            if int(dataset.size or 0) > limit:
                 raise self.error(path, f"{key} has {dataset.size:,} numbers, more than the {limit:,} that may be read")
             values = np.array(dataset[()], np.float64)
         if not np.isfinite(values).all():

@@ -13,10 +13,10 @@ from __future__ import annotations
 from math import gcd
 
 import numpy as np
+import numpy.typing as npt
 
 from bispik.compiler.stream.network import FloatArray
 from bispik.compiler.stream.wiring import Convolution
-
 
 MAX_PLACES = 1 << 22
 """Places along one axis that are tried out; beyond that a composition counts as not exact."""
@@ -51,16 +51,17 @@ def composed_weight(
     for jy in range(second.kernel[0]):
         for jx in range(second.kernel[1]):
             product = np.einsum("gom,gmcyx->gocyx", outer[:, :, :, jy, jx], inner)
-            places = [
-                (
-                    tap * second.dilation[axis] * first.stride[axis]
-                    + np.arange(first.kernel[axis]) * first.dilation[axis]
-                )
-                // geometry.dilation[axis]
-                for axis, tap in ((0, jy), (1, jx))
-            ]
-            weight[:, :, :, places[0][:, None], places[1]] += product
+            y, x = (_places(geometry, second, first, axis, tap) for axis, tap in ((0, jy), (1, jx)))
+            weight[:, :, :, y[:, None], x] += product
     return weight.reshape(geometry.weight_shape)
+
+
+def _places(
+    geometry: Convolution, second: Convolution, first: Convolution, axis: int, tap: int
+) -> npt.NDArray[np.int64]:
+    """Return where the first kernel's taps lie in the composed one, for one tap of the second."""
+    ahead = np.arange(first.kernel[axis]) * first.dilation[axis]
+    return (tap * second.dilation[axis] * first.stride[axis] + ahead) // geometry.dilation[axis]
 
 
 def _exact(second: Convolution, first: Convolution, axis: int) -> bool:

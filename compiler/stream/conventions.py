@@ -33,7 +33,7 @@ class Convention:
     resets: tuple[StreamReset, ...]
     """What the user may say."""
     soft_at_once: bool = True
-    """A soft reset subtracts in the step of the spike, so that the next decay shrinks it; else one step later, whole."""
+    """A soft reset subtracts in the spike's own step, so that the next decay shrinks it; else a step later, whole."""
     discretisation: Discretisation = "euler"
     tau_times_dt: bool = False
     """The file's time constants are dt times the real ones."""
@@ -86,10 +86,10 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 notes="norse's files hold dt times the time constants (norse #411), lose v_reset (taken as 0) and the "
                 "reset method (taken as reset_value)",
                 sources=(
-                    "norse 1.1.0 torch/utils/export_nir.py:29-56 (dt / tau_inv, r = 1, no w_in, no v_reset)",
-                    "norse 1.1.0 torch/functional/lif_box.py:89-96 (Euler, v_th exceeded, reset_method at once)",
-                    "norse 1.1.0 torch/functional/lif.py lif_feed_forward_step (new current, input not scaled)",
-                    "norse 1.1.0 torch/functional/iaf.py:96-101 (v + input), heaviside.py (> 0)",
+                    "norse 1.1.0 torch/utils/export_nir.py:27-52 (dt / tau_inv, r = 1, no w_in, no v_reset)",
+                    "norse 1.1.0 torch/functional/lif_box.py:95-101 (Euler, v_th exceeded, reset_method at once)",
+                    "norse 1.1.0 torch/functional/lif.py:335-345 (new current, input not scaled)",
+                    "norse 1.1.0 torch/functional/iaf.py:93-97 (v + input), heaviside.py:20 (> 0)",
                     "norse 1.1.0 torch/module/lif_box.py:46-49 (starts at v_leak), iaf.py:34-45 (at v_reset)",
                 ),
             ),
@@ -107,10 +107,10 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 "reset_delay=False, which is how it reads the file itself: Synaptic, RLeaky and RSynaptic with 'zero' "
                 "and reset_delay=True lose their input of the step behind a spike too, and are not what runs here",
                 sources=(
-                    "snntorch 1.0.0 export_nir.py:58-77 (dt = 1e-4, r = tau / dt), :88-114 (w_in = tau_syn / dt)",
-                    "snntorch 1.0.0 _neurons/leaky.py:165-223 (mem_reset of the step before; beta * mem + input)",
-                    "snntorch 1.0.0 _neurons/synaptic.py:235-289 (new current), rleaky.py:394-411 (own last spikes)",
-                    "snntorch 1.0.0 import_nir.py:245-263 (zero, reset_delay=False), surrogate.py (> 0)",
+                    "snntorch 1.0.0 export_nir.py:67-85 (dt = 1e-4, r = tau / dt), :94-117 (w_in = tau_syn / dt)",
+                    "snntorch 1.0.0 _neurons/leaky.py:209-247 (mem_reset of the step before; beta * mem + input)",
+                    "snntorch 1.0.0 _neurons/synaptic.py:266-289 (new current), rleaky.py:394-408 (own last spikes)",
+                    "snntorch 1.0.0 import_nir.py:242-277 (zero, reset_delay=False), surrogate.py (> 0)",
                 ),
             ),
             Convention(
@@ -123,7 +123,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 neurons=("IF", "LIF", "CubaLIF"),
                 notes="SpikingJelly writes no soft reset",
                 sources=(
-                    "spikingjelly 2.0.0 activation_based/nir_exchange/to_nir.py:150-216 (dt = 1e-4; r = 1 / dt, 1 or tau)",
+                    "spikingjelly 2.0.0 activation_based/nir_exchange/to_nir.py:186-247 (dt; r = 1 / dt, 1 or tau)",
                     "spikingjelly 2.0.0 activation_based/functional/neuron.py:1732-1736 (new current)",
                     "spikingjelly 2.0.0 activation_based/surrogate.py:59 (x >= 0)",
                     "spikingjelly 2.0.0 activation_based/neuron/base_node.py:341-344 (starts at v_reset)",
@@ -144,13 +144,13 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 neurons=("IF", "LI", "LIF"),
                 notes="sinabs counts time constants in steps; at most one spike a step (its SingleSpike: its default, "
                 "MultiSpike, sends several where a membrane reaches a multiple of the threshold); its files lose "
-                "spike_fn, reset_fn (taken as MembraneSubtract), min_v_mem (taken as none), tau_syn (taken as none) and "
+                "spike_fn, reset_fn (taken as MembraneSubtract), min_v_mem and tau_syn (taken as none) and "
                 "norm_input (taken as the layers' defaults: True for LIF, False for ExpLeak)",
                 sources=(
-                    "sinabs 3.1.3 nir.py:141-166 (what is written), layers/lif.py:112-119 (exp(-1 / tau))",
+                    "sinabs 3.1.3 nir.py:156-180 (what is written), layers/lif.py:116-121 (exp(-1 / tau))",
                     "sinabs 3.1.3 layers/functional/lif.py:19-53 (order of decay, input, spike, reset)",
-                    "sinabs 3.1.3 activation/spike_generation.py:47-50, 139 (v >= threshold)",
-                    "sinabs 3.1.3 layers/lif.py:77 and exp_leak.py:35 (norm_input)",
+                    "sinabs 3.1.3 activation/spike_generation.py:39, 122 (v >= threshold)",
+                    "sinabs 3.1.3 layers/lif.py:72 and exp_leak.py:35 (norm_input)",
                 ),
             ),
             Convention(
@@ -165,7 +165,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 notes="Lava and lava-dl have no NIR exporter: this is how the NIR paper's script runs a file on Lava",
                 sources=(
                     "neuromorphs/NIR paper/nir_to_lava.py (dt = 1e-4; du = dt / tau_syn, dv = dt / tau_mem)",
-                    "lava-nc 0.10.0 proc/lif/models.py:45-52 (new current), reset_voltage (at once, to 0)",
+                    "lava-nc 0.10.0 proc/lif/models.py:45-57 (new current; reset at once, to 0)",
                     "lava-dl 0.6.0 slayer/neuron/cuba.py:131-134 (threshold_eps makes >= into >)",
                 ),
             ),

@@ -1,11 +1,13 @@
 """In which order the nodes of a graph run within a time step, and which edges of its loops therefore reach back.
 
-The rule is that of nirtorch's ``nir_to_torch`` (2.6, nir_interpreter.py: ``_find_input_nodes``, ``_construct_fx_graph``),
-by which norse, snnTorch and SpikingJelly run what they import, and agrees with their own recurrent layers, whose neurons
-get their spikes of the step before: nodes are visited again and again in the file's order, beginning behind the Input.
-A node runs once all it gets from outside of its loop has run; what it gets from its own loop and has not run yet comes
-from the step before. One thing differs: a node waits until something reaches it, where nirtorch runs one with several
-inputs from its own loop at once.
+The rule is that of nirtorch's ``nir_to_torch`` (2.6, nir_interpreter.py: ``_find_input_nodes``,
+``_construct_fx_graph``), by which snnTorch and SpikingJelly run what they import, and it agrees with the tools' own
+recurrent layers, whose neurons get their spikes of the step before. Nodes are visited again and again in the file's
+order, beginning behind the Input. A node runs once all that it gets from outside of its loop has run; what it gets
+from its own loop and has not run yet comes from the step before.
+
+One thing differs: here a node waits until something has reached it. nirtorch runs a node that gets several things, all
+from its own loop, at its first visit, so that what reaches it from the Input comes a step later than elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ def execution_order(
 
     Args:
         names: all nodes, in the file's order.
-        inputs: by node, the nodes that it gets something from.
+        inputs: by node, the nodes that it gets something from; a way leads to each from the Input.
         start: the Input.
         waits: nodes that pass on what they got in earlier steps, so that nobody needs to run behind them.
     """
@@ -35,7 +37,7 @@ def execution_order(
         for name in pending:
             missing = [source for source in sources[name] if source not in done]
             of_its_loop = all(loop[source] == loop[name] for source in missing)
-            if of_its_loop and (not sources[name] or len(missing) < len(sources[name])):
+            if of_its_loop and len(missing) < len(inputs[name]):  # something has reached it
                 done[name] = None
             else:
                 deferred.append(name)
@@ -45,7 +47,7 @@ def execution_order(
 
 
 def loops(names: Sequence[str], sources: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return, by node, a number that exactly the nodes on a loop with it share (Tarjan's components, without recursion)."""
+    """Return, by node, a number that it shares with exactly the nodes on a loop with it (Tarjan, without recursion)."""
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
     component: dict[str, int] = {}

@@ -71,7 +71,7 @@ def behind(second: LinearMap, first: LinearMap, budget: Budget, where: str) -> L
 
 
 def scaled_rows(given: LinearMap, gain: FloatArray, budget: Budget, where: str) -> LinearMap:
-    """Multiply what each neuron gets by its gain, (outputs,); sparse where neurons that share weights differ in gain."""
+    """Multiply what each neuron gets by its gain, (outputs,); sparse where those that share weights differ in it."""
     wiring = given.wiring
     if wiring.sharing > 1 and np.ptp(gain.reshape(-1, wiring.sharing), axis=1).any():
         return scaled_rows(as_sparse(given, budget, where), gain, budget, where)

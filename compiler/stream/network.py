@@ -38,7 +38,7 @@ class StreamNeurons:
 
     u starts at ``initial_current`` and v at ``initial``. A constant b into the current is a bias of
     b / (1 - current_keep), from which the current is counted: it starts as far below. The membrane is counted from the
-    reset value: neurons of tools that reset to r have threshold - r, initial - r and a bias for the leak towards r.
+    reset value: neurons of other tools that reset to r have threshold - r, initial - r and a bias for the leak to r.
     """
 
     current_keep: FloatArray

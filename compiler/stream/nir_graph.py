@@ -98,7 +98,7 @@ def read_graph(file: NirFile, name: str, budget: Budget) -> NirGraph:
     return NirGraph(
         file=name,
         nodes=reader.nodes,
-        edges=tuple(reader.edges),
+        edges=tuple(sorted(reader.edges)),  # tools write them in any order
         input=ports[0],
         output=ports[1],
         dt=_time_step(file),
@@ -147,9 +147,7 @@ class _Reader:
         for kind, found in ports.items():
             if len(found) != 1:
                 which = f": {', '.join(found[:9])}" if found else ""
-                what = (
-                    f"{len(found)} {kind} nodes{which}; a graph must have one, so that it is clear what is wired to it"
-                )
+                what = f"{len(found)} {kind} nodes{which}; a graph must have one, for edges name graphs and not ports"
                 raise file.error(path, f"{what}; {'merge them' if found else 'add it'} and {ADVICE}")
         both = (ports["Input"][0], ports["Output"][0])
         self.wire(path, ends, both)

@@ -149,9 +149,7 @@ def convolution(graph: NirGraph, node: NirNode, shape: Shape) -> Convolution:
     room = [source[axis + 1] + around[axis] - (kernel[axis] - 1) * dilation[axis] - 1 for axis in (0, 1)]
     if min(room) < 0:
         reach = tuple((kernel[axis] - 1) * dilation[axis] + 1 for axis in (0, 1))
-        raise graph.error(
-            node.path, f"its kernel reaches over {reach}, more than the map of shape {shape} with padding"
-        )
+        raise graph.error(node.path, f"its kernel reaches over {reach}, more than the padded map of {shape}")
     return Convolution(
         source=source,
         target=(channels, room[0] // stride[0] + 1, room[1] // stride[1] + 1),
@@ -201,7 +199,7 @@ def _padding(
     if padding != "same" or stride != (1, 1):
         raise graph.error(
             node.path,
-            f"padding is {padding[:40]!r} with a stride of {stride}; expected numbers, 'valid', or 'same' with stride 1",
+            f"padding is {padding[:40]!r} the stride is {stride}; expected numbers, 'valid', or 'same' with stride 1",
         )
     around = ((kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1])
     return (around[0] // 2, around[1] // 2), around

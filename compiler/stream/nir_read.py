@@ -28,7 +28,6 @@ from bispik.compiler.stream.nir_graph import ADVICE, NirGraph, NirNode, read_gra
 from bispik.compiler.stream.nir_layers import LINEAR, RANKS, Shape, numbers, without_leading_ones
 from bispik.compiler.stream.nir_neurons import SILENT, Lowered, lower, lower_sum, lower_threshold, with_constant
 from bispik.compiler.stream.signals import Signal, Term, Wired, infer_shapes, signals, whole_delays
-from bispik.models.errors import BispikError
 
 
 def is_bispik_nir(path: Path) -> bool:

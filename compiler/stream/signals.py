@@ -83,7 +83,7 @@ def infer_shapes(graph: NirGraph, start: Shape, budget: Budget) -> Wired:
             elif not same_shape(taken[reader], shape):
                 both = f"{first[reader]} gives the shape {taken[reader]} and {path} gives {shape}"
                 raise graph.error(reader, f"edges that meet are summed, but {both}; give both the same shape")
-    _check_reached(graph, inputs, readers, taken)
+    _check_reached(graph, inputs, taken)
     return Wired(graph=graph, inputs={p: tuple(found) for p, found in inputs.items()}, shapes=shapes, taken=taken)
 
 
@@ -139,9 +139,7 @@ def signals(
     return gotten
 
 
-def _check_reached(
-    graph: NirGraph, inputs: Mapping[str, list[str]], readers: Mapping[str, list[str]], taken: Mapping[str, Shape]
-) -> None:
+def _check_reached(graph: NirGraph, inputs: Mapping[str, list[str]], taken: Mapping[str, Shape]) -> None:
     for path, node in graph.nodes.items():
         if path not in taken:
             raise graph.error(path, f"nothing that the Input sends reaches this {node.kind}; wire it, or remove it")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nir
+import nir as typed_nir
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.stream.float_run import run_stream_float
 from bispik.compiler.stream.network import StreamNetwork
 from bispik.compiler.stream.nir_read import read_nir_stream
+
+nir: Any = typed_nir
+"""Its annotations ask for arrays and dictionaries where it takes, and tools write, plain numbers and arrays too."""
 
 Array = npt.NDArray[Any]
 Nodes = dict[str, Any]
@@ -26,7 +29,7 @@ def graph(nodes: Nodes, *edges: str, metadata: dict[str, Any] | None = None) -> 
 def write(folder: Path, nodes: Nodes, *edges: str, metadata: dict[str, Any] | None = None) -> Path:
     """Write a NIR graph."""
     path = folder / "net.nir"
-    nir.write(path, graph(nodes, *edges, metadata=metadata))
+    nir.write(path, graph(nodes, *edges, metadata=metadata), compression=None)
     return path
 
 
@@ -36,6 +39,10 @@ def read(path: Path, convention: str | None = None, dt: float | None = None, **o
 
 def sent(network: StreamNetwork, values: Array) -> Array:
     """Return what the host reads, (steps, size), for an input of any shape behind its steps."""
+    known = {network.input.name}
+    for population in network.populations:
+        assert {p.source for p in population.inputs if p.delay == 0} <= known, "populations stand in the order of a step"
+        known.add(population.name)
     flat = np.asarray(values, np.float64).reshape(len(values), -1)
     return run_stream_float(network, flat).sent[network.output]
 

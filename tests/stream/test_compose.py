@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,7 @@ from bispik.compiler.stream.budget import Budget
 from bispik.compiler.stream.linear_map import LinearMap, as_sparse, behind, one_to_one
 from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse
 from bispik.models.errors import BispikError
-from tests.stream.nir_files import Array, entry, exit_, lif, read, sent, write
+from tests.stream.nir_files import Array, entry, exit_, lif, nir, read, sent, write
 from tests.stream.random_programs import convolutions, wirings
 
 MAPS = [(1, 1, 6), (2, 5, 4), (4, 6, 7)]
@@ -111,11 +110,12 @@ def test_scales_that_differ_within_a_channel_are_exact_as_single_synapses() -> N
         groups=1,
     )
     convolution = weighted(wiring, rng)
-    by_channel, by_neuron = one_to_one(np.repeat([1.0, 2.0], 16)), one_to_one(rng.integers(1, 4, 32).astype(float))
-    assert isinstance(assert_composes(convolution, by_channel, rng).wiring, Convolution)
-    assert isinstance(assert_composes(convolution, by_neuron, rng).wiring, Sparse)
-    assert isinstance(assert_composes(one_to_one(np.repeat([1.0, 2, 3], 16)), convolution, rng).wiring, Convolution)
-    assert isinstance(assert_composes(one_to_one(np.arange(48.0)), convolution, rng).wiring, Sparse)
+    by_input, by_output = np.repeat(np.array([1.0, 2.0]), 16), np.repeat(np.array([1.0, 2.0, 3.0]), 16)
+    assert isinstance(assert_composes(convolution, one_to_one(by_input), rng).wiring, Convolution)
+    assert isinstance(assert_composes(one_to_one(by_output), convolution, rng).wiring, Convolution)
+    each_input, each_output = rng.integers(1, 4, 32).astype(float), rng.integers(1, 4, 48).astype(float)
+    assert isinstance(assert_composes(convolution, one_to_one(each_input), rng).wiring, Sparse)
+    assert isinstance(assert_composes(one_to_one(each_output), convolution, rng).wiring, Sparse)
 
 
 @given(st.data())
@@ -179,7 +179,8 @@ def made(draw: st.DrawFn, kind: str, shape: tuple[int, ...], rng: np.random.Gene
         same = draw(st.booleans())
         slide: dict[str, Any] = {"stride": 1 if same else up_to(2), "dilation": 1, "groups": groups}
         slide["padding"] = "same" if same else up_to(2, 0)
-        makes, node = (torch.nn.Conv1d, nir.Conv1d) if len(shape) == 2 else (torch.nn.Conv2d, nir.Conv2d)
+        makes: Any = torch.nn.Conv1d if len(shape) == 2 else torch.nn.Conv2d
+        node = nir.Conv1d if len(shape) == 2 else nir.Conv2d
         module = makes(shape[0], groups * up_to(2), kernel, **slide).double()
         module.weight.data = torch.from_numpy(values(*module.weight.shape))
         weight, bias = module.weight.detach().numpy(), values(module.weight.shape[0])
