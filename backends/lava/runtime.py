@@ -229,8 +229,8 @@ class _WatchedRuntime(Runtime):
 def _grouped(executable: Executable, count: int) -> list[list[PyProcessBuilder]]:
     """Divide the models' builders among workers, sources before destinations.
 
-    Of models on a loop, or between loops, each may wait for any other within a step: they get a worker each. Models of a
-    Process that ``receives_later`` wait for none.
+    Of models on a loop, or between loops, each may wait for any other within a step: they get a worker each. Models of
+    a Process that ``receives_later`` wait for none.
     """
     sources: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}
     targets: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}
@@ -243,9 +243,7 @@ def _grouped(executable: Executable, count: int) -> list[list[PyProcessBuilder]]
     back = _peeled({process: targets[process] for process in left})[::-1]
     loops = [process for process in left if process not in set(back)]
     share = -(-len(sources) // count)
-    groups = [
-        part[start : start + share] for part in (front, back) for start in range(0, len(part), share)
-    ]
+    groups = [part[start : start + share] for part in (front, back) for start in range(0, len(part), share)]
     groups[-(-len(front) // share) : 0] = [[process] for process in loops]
     return [[executable.proc_builders[process] for process in group] for group in groups]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,9 @@ class LavaStreamSession:
             low, high = max(begin, behind), min(stop, behind + steps)
             for key, into in quantities.items():
                 if low < high:
-                    order = self.graph.layouts[name].order if into.shape[1] == len(self.graph.layouts[name].order) else [0]
+                    order = (
+                        self.graph.layouts[name].order if into.shape[1] == len(self.graph.layouts[name].order) else [0]
+                    )
                     into[low - behind : high - behind, order] = rows[key][low - begin : high - begin]
 
     def _activity(self, first: int, values: npt.NDArray[np.int32], recorded: Arrays) -> StreamActivity:

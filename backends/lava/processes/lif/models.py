@@ -41,7 +41,9 @@ class ObservedLifModel(PyLifModelBitAcc):
         super().subthr_dynamics(activation_in)
         current = decayed(u, int(np.asarray(self.du).item()) + 1) + (activation_in.astype(np.int64) << STOCK_EXPONENT)
         self.largest_current = int(np.abs(current).max())
-        self.saturations = int(np.count_nonzero(decayed(v, int(np.asarray(self.dv).item())) + self.u + self.effective_bias != self.v))
+        self.saturations = int(
+            np.count_nonzero(decayed(v, int(np.asarray(self.dv).item())) + self.u + self.effective_bias != self.v)
+        )
 
     def reset_voltage(self, spike_vector: npt.NDArray[np.bool_]) -> None:
         """Let Lava reset the neurons that spike, which ends the step's arithmetic; write it down."""

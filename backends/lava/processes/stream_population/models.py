@@ -82,6 +82,4 @@ class PyStreamPopulationModel(PyLoihiProcessModel):
 
 
 for _index in range(STREAM_INPUTS_MAX):
-    setattr(
-        PyStreamPopulationModel, stream_port(_index), LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    )
+    setattr(PyStreamPopulationModel, stream_port(_index), LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24))
