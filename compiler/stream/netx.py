@@ -30,6 +30,7 @@ from bispik.compiler.fixed_point import (
     decayed,
     saturated,
 )
+from bispik.compiler.stream.lava_conv import lava_convolves
 from bispik.compiler.stream.network import Output
 from bispik.compiler.stream.program import (
     IntegerStreamNeurons,
@@ -54,9 +55,6 @@ BIAS_EXPONENT = 6
 
 MATRIX_MAX = 1 << 26
 """Weights of a wiring that is written as a matrix."""
-
-CONV_NUMBER_MAX = 127
-"""Largest stride, padding and dilation that Lava's `Conv` takes (8 bits)."""
 
 
 def write_netx(program: StreamProgram, path: Path) -> None:
@@ -90,7 +88,7 @@ class _Source:
 def _layers(program: StreamProgram) -> list[Layer]:
     """Return the file's layers."""
     first = next((p.wiring for p in program.populations[0].inputs if isinstance(p.wiring, Convolution)), None)
-    entry_shape = first.source if first and _netx_can(first) else program.input.shape
+    entry_shape = first.source if first and lava_convolves(first) else program.input.shape
     layers: list[Layer] = [{"type": "input", "shape": np.array(entry_shape)}]
     source = _Source(name=program.input.name, shape=entry_shape, is_map=len(entry_shape) == 3)
     early = next((p.name for i, p in enumerate(program.populations) if _spikes_early(p.neurons, i + 1)), None)
@@ -102,9 +100,13 @@ def _layers(program: StreamProgram) -> list[Layer]:
                 "has come to it: in netx such a spike would still arrive behind it; use a smaller bias or no delay"
             )
         wiring = forward.wiring
-        convolves = isinstance(wiring, Convolution) and source.is_map and _netx_can(wiring) and not forward.delay
-        convolves = convolves and loop is None and source.shape == wiring.source
-        if convolves and isinstance(wiring, Convolution):
+        if (
+            isinstance(wiring, Convolution)
+            and lava_convolves(wiring)
+            and (source.is_map, source.shape) == (True, wiring.source)
+            and loop is None
+            and not forward.delay
+        ):
             layers.append(_conv(population, forward, wiring))
             source = _Source(name=population.name, shape=wiring.target, is_map=True)
             continue
@@ -157,18 +159,6 @@ def _spikes_early(neurons: IntegerStreamNeurons, steps: int) -> bool:
         if (membrane > neurons.threshold).any():
             return True
     return False
-
-
-def _netx_can(wiring: Convolution) -> bool:
-    """Tell whether a `conv` layer is this convolution: padding on both sides alike, the output's size rounded down."""
-    sizes = tuple(
-        (wiring.source[axis + 1] + 2 * wiring.padding[axis] - wiring.dilation[axis] * (wiring.kernel[axis] - 1) - 1)
-        // wiring.stride[axis]
-        + 1
-        for axis in (0, 1)
-    )
-    numbers = (*wiring.stride, *wiring.padding, *wiring.dilation, wiring.groups)
-    return min(sizes) >= 1 and sizes == wiring.target[1:] and max(numbers) <= CONV_NUMBER_MAX
 
 
 def _conv(population: IntegerStreamPopulation, projection: IntegerStreamProjection, wiring: Convolution) -> Layer:

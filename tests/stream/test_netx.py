@@ -188,7 +188,8 @@ def one(**changes: Any) -> StreamProgram:
         exponent=changes.pop("exponent", 6),
         delay=changes.pop("delay", 0),
     )
-    constants = replace(neurons(1, rng), **{key: np.array(value, np.int32) for key, value in changes.items()})
+    arrays: dict[str, Any] = {key: np.array(value, np.int32) for key, value in changes.items()}
+    constants = replace(neurons(1, rng), **arrays)
     return program_of((2,), [([made], constants)])
 
 
