@@ -427,6 +427,15 @@ def test_killed_worker_surfaces_and_nothing_is_left() -> None:
     assert len(multiprocessing.active_children()) == before
 
 
+def test_a_machine_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: Any, **_options: Any) -> None:
+        raise MemoryError("Unable to allocate 3.6 GiB")
+
+    monkeypatch.setattr("bispik.backends.lava.stream.network.LIF", full)
+    with pytest.raises(BispikError, match=r"has not the memory to run the program on Lava \(Unable to allocate"):
+        LavaStreamSession(single(neurons(1)))
+
+
 def test_loihi2_says_what_is_missing() -> None:
     with pytest.raises(BispikError, match=r"lava-loihi is not installed .* all 1 populations are Lava's own LIF"):
         Loihi2StreamSession(single(neurons(1)))
