@@ -229,8 +229,8 @@ class _WatchedRuntime(Runtime):
 def _grouped(executable: Executable, count: int) -> list[list[PyProcessBuilder]]:
     """Divide the models' builders among workers, sources before destinations.
 
-    Of models on a loop, or between loops, each may wait for any other within a step: they get a worker each. Models of a
-    Process that ``receives_later`` wait for none.
+    Of models on a loop, or between loops, each may wait for any other within a step: they get a worker each. Models of
+    a Process that ``receives_later`` wait for none.
     """
     sources: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}
     targets: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}

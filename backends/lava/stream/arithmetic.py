@@ -41,16 +41,17 @@ class StreamSynapses:
 
     def __init__(self, projection: IntegerStreamProjection) -> None:
         self.wiring, self.exponent = projection.wiring, projection.exponent
+        self.weight = projection.weight.astype(np.int64)
+        # By input: the weights that a spike reaches lie side by side.
         dense = isinstance(projection.wiring, Dense)
-        # Of a dense wiring by input: the weights that a spike reaches lie side by side.
-        self.weight = np.ascontiguousarray(projection.weight.T) if dense else projection.weight.astype(np.int64)
+        self.rows = np.ascontiguousarray(projection.weight.T) if dense else None
 
     def current(self, sent: npt.NDArray[np.int32]) -> IntArray:
         """Return (weight applied to sent) << exponent, (neurons,)."""
         if not sent.any():
             return np.zeros(self.wiring.outputs, np.int64)
-        if isinstance(self.wiring, Dense):
-            return weighted_sum(self.weight, sent) << self.exponent
+        if self.rows is not None:
+            return weighted_sum(self.rows, sent) << self.exponent
         current: IntArray = self.wiring.apply(self.weight, sent[None].astype(np.int64))[0] << self.exponent
         return current
 

@@ -13,12 +13,10 @@ import numpy as np
 
 from bispik.backends.lava.arithmetic import IntArray
 from bispik.compiler.fixed_point import STOCK_EXPONENT
+from bispik.compiler.stream.lava_conv import lava_convolves
 from bispik.compiler.stream.program import IntegerStreamProjection, StreamProgram
 from bispik.compiler.stream.schedule import Schedule
 from bispik.compiler.stream.wiring import Convolution, Map
-
-CONV_NUMBER_MAX = 127
-"""Largest stride, padding, dilation and number of groups of Lava's `Conv` (8 bits)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,17 +60,9 @@ def layouts(program: StreamProgram, timing: Schedule) -> dict[str, Layout]:
 def lava_can(projection: IntegerStreamProjection, wait: int) -> bool:
     """Tell whether Lava's `Conv` does what a convolution does.
 
-    It pads both sides alike and rounds the size of its output down, it does not wait, and its model on a CPU knows no
-    weight exponent.
+    It does not wait, and its model on a CPU knows no weight exponent.
     """
     wiring = projection.wiring
     if not isinstance(wiring, Convolution) or wait or projection.exponent != STOCK_EXPONENT:
         return False
-    numbers = (*wiring.stride, *wiring.padding, *wiring.dilation, wiring.groups)
-    sizes = tuple(
-        (wiring.source[axis + 1] + 2 * wiring.padding[axis] - wiring.dilation[axis] * (wiring.kernel[axis] - 1) - 1)
-        // wiring.stride[axis]
-        + 1
-        for axis in (0, 1)
-    )
-    return max(numbers) <= CONV_NUMBER_MAX and min(sizes) >= 1 and sizes == wiring.target[1:]
+    return lava_convolves(wiring)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -66,16 +66,19 @@ class LavaStreamSession:
         timing = schedule(program.input.name, program.populations)
         self._skew = timing.skew
         self._tape = tape = StreamTape(_quantities(program, self.probes))
-        with nothing_registered():
-            self.graph = build_stream_network(program, timing, tape)
-            """Lava's Processes by node: their `Var`s can be read, slowly, between feeds."""
-        self._fabric = Fabric(
-            self.graph.processes[program.input.name],
-            configuration=run_configuration(),
-            progress=lambda: tape.progress,
-            stall_seconds=stall_seconds,
-            workers=workers or default_count(),
-        )
+        try:
+            with nothing_registered():
+                self.graph = build_stream_network(program, timing, tape)
+                """Lava's Processes by node: their `Var`s can be read, slowly, between feeds."""
+            self._fabric = Fabric(
+                self.graph.processes[program.input.name],
+                configuration=run_configuration(),
+                progress=lambda: tape.progress,
+                stall_seconds=stall_seconds,
+                workers=workers or default_count(),
+            )
+        except MemoryError as error:
+            raise BispikError(f"this machine has not the memory to run the program on Lava ({error})") from error
 
     @property
     def workers(self) -> int:

@@ -131,23 +131,27 @@ def synapses(connection: Connection) -> Synapses:
         raise BispikError(
             f"{name}: messages from {source} must wait {wait} steps; Lava's synapses delay by {DELAY_MAX}"
         )
-    convolves = (
-        isinstance(wiring, Convolution)
-        and lava_can(projection, wait)
-        and connection.source.shape == wiring.source[::-1]
-        and connection.target.shape == wiring.target[::-1]
-    )
-    bits = CONV_BITS if convolves else ACTIVATION_BITS - 1  # one for the doubled weights
+    convolution = _lavas_convolution(connection)
+    bits = CONV_BITS if convolution else ACTIVATION_BITS - 1  # one for the doubled weights
     if connection.reach >= 1 << (bits - 1):
         raise BispikError(
             f"{name}: currents from {source} could reach {connection.reach:,} of {(1 << (bits - 1)) - 1:,} "
             f"({bits} bits in Lava's synapses)"
         )
-    if convolves:
-        return _conv(connection, wiring)
+    if convolution:
+        return _conv(connection, convolution)
     if isinstance(wiring, DenseWiring) or not projection.weight.any():
         return _dense(connection, shift)
     return _sparse(connection, shift)
+
+
+def _lavas_convolution(connection: Connection) -> Convolution | None:
+    """Return the wiring if it is a convolution that a `Conv` can do where its neurons lie."""
+    wiring = connection.projection.wiring
+    if not isinstance(wiring, Convolution) or not lava_can(connection.projection, connection.wait):
+        return None
+    in_order = (connection.source.shape, connection.target.shape) == (wiring.source[::-1], wiring.target[::-1])
+    return wiring if in_order else None
 
 
 def _conv(connection: Connection, wiring: Convolution) -> Conv:
