@@ -174,15 +174,17 @@ class _Tally:
         self._enter_all("update_active", plan, updated)
         self._enter_all("update_inactive", plan, plan.stops - plan.starts - updated)
         if plan.spikes:
-            self._spikes(plan, block.now(plan.name))
+            self._spikes(plan, block)
 
-    def _spikes(self, plan: PopulationPlan, spikes: BoolArray) -> None:
+    def _spikes(self, plan: PopulationPlan, block: _Block) -> None:
+        spikes = block.now(plan.name)
         self._enter_all("spike", plan, self._by_slice(plan, spikes))
-        each = plan.costs * spikes.sum(axis=0)
-        by_step = plan.costs @ spikes.T.astype(np.float64)
-        for event, of_neurons, of_steps in zip(COSTS, each, by_step, strict=True):
-            self.by_slice[event][plan.slices] += _rounded(np.add.reduceat(of_neurons[plan.layout.neuron], plan.starts))
-            self.by_step[event] += _rounded(of_steps)
+        by_neuron = (plan.costs * spikes.sum(axis=0)[:, None])[plan.layout.neuron]
+        by_slice = _rounded(np.add.reduceat(by_neuron, plan.starts, axis=0))
+        by_step = _rounded(block.numbers(plan.name, 0) @ plan.costs)
+        for place, event in enumerate(COSTS):
+            self.by_slice[event][plan.slices] += by_slice[:, place]
+            self.by_step[event] += by_step[:, place]
 
     def _enter(self, event: StreamEvent, index: int, counts: IntArray) -> None:
         self.by_slice[event][index] += counts.sum()

@@ -64,7 +64,7 @@ class PopulationPlan:
     layout: Layout
     projections: tuple[ProjectionPlan, ...]
     costs: FloatArray
-    """(COSTS, size): what one spike of each neuron costs on its way; whole numbers."""
+    """(size, COSTS): what one spike of each neuron costs on its way; whole numbers."""
 
 
 def plan_populations(mapped: MappedStream, parts: list[Slice]) -> tuple[PopulationPlan, ...]:
@@ -120,7 +120,7 @@ def _projection(
 def _costs(mapped: MappedStream, population: IntegerStreamPopulation) -> FloatArray:
     """What one spike of each neuron costs on its way to all neurocores that read it."""
     neurocores = [core.slices for core in mapped.neurocores]
-    costs = np.zeros((len(COSTS), population.size))
+    costs = np.zeros((population.size, len(COSTS)))
     if population.neurons.output != "spikes":
         return costs
     places, at = places_of(mapped), home(neurocores, population)
@@ -128,5 +128,5 @@ def _costs(mapped: MappedStream, population: IntegerStreamPopulation) -> FloatAr
     for reader in readers(mapped.program, neurocores, population.name):
         way = distance(mapped.target, mapped.system, places, places[np.full_like(every, reader.neurocore)])
         per_message = (np.ones_like(every), way.local, way.inter_chip, way.x_hops, way.y_hops, way.crossings)
-        costs += np.stack(per_message)[:, at] * reader.reads
+        costs += np.stack(per_message, axis=1)[at] * reader.reads[:, None]
     return costs
