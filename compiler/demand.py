@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from bispik.compiler.fixed_point import DECAY_ONE
 from bispik.compiler.shapes import InputShape, NetworkShape, NodeShape
-from bispik.compiler.stream.reach import fan_out, reach
-from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, Wiring
+from bispik.compiler.stream.layout import LaidWiring
+from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse
 from bispik.compiler.target import Limit, Target
 
 Use: TypeAlias = dict[str, int]
@@ -75,13 +75,13 @@ def neuron_state_bytes(node: NodeShape, network: NetworkShape, target: Target) -
 def rows_per_word(node: NodeShape, target: Target) -> int:
     """Return how many rows fill a word of synapse memory behind an axon: slices of a multiple of it waste no bit."""
     word = target.storage.synapse_word_bits.value
-    dense = (entry for entry in node.inputs if not entry.one_to_one and entry.wiring is None)
+    dense = (entry for entry in node.inputs if not entry.one_to_one and entry.laid is None)
     return max((word // max(entry.bits, 1) for entry in dense), default=1) or 1
 
 
-def stored_format(wiring: Wiring, start: int, stop: int, bits: int, target: Target) -> SynapseFormat:
+def stored_format(laid: LaidWiring, start: int, stop: int, bits: int, target: Target) -> SynapseFormat:
     """Return how the synapses of rows [start, stop) are stored: a sparse pattern in what takes less."""
-    match wiring:
+    match laid.wiring:
         case Dense():
             return "dense"
         case OneToOne():
@@ -89,15 +89,15 @@ def stored_format(wiring: Wiring, start: int, stop: int, bits: int, target: Targ
         case Convolution():
             return "shared"
         case Sparse():
-            dense = _dense_bits(reach(wiring, start, stop).sources, stop - start, bits, target)
-            return "dense" if dense <= _sparse_bits(wiring, start, stop, bits, target) else "sparse"
+            dense = _dense_bits(laid.reach(start, stop).sources, stop - start, bits, target)
+            return "dense" if dense <= _sparse_bits(laid, start, stop, bits, target) else "sparse"
 
 
 def _axons(entry: InputShape, start: int, stop: int) -> int:
     if entry.host:
         return 0
-    if entry.wiring is not None:
-        return reach(entry.wiring, start, stop).sources
+    if entry.laid is not None:
+        return entry.laid.reach(start, stop).sources
     return stop - start if entry.one_to_one else entry.fan_in
 
 
@@ -105,12 +105,12 @@ def _synapse_bytes(node: NodeShape, entry: InputShape, start: int, stop: int, ta
     # Attention's synapses are the stored keys and values, which are state; the host's currents pass no synapse.
     if entry.host or node.kind == "attention":
         return 0
-    rows, bits, wiring = stop - start, max(entry.bits, 1), entry.wiring
-    if isinstance(wiring, Convolution):
-        return -(-_shared_bits(wiring, start, stop, bits, target) // 8)
-    if isinstance(wiring, Sparse):
-        dense = _dense_bits(reach(wiring, start, stop).sources, rows, bits, target)
-        return -(-min(dense, _sparse_bits(wiring, start, stop, bits, target)) // 8)
+    rows, bits, laid = stop - start, max(entry.bits, 1), entry.laid
+    if laid is not None and isinstance(laid.wiring, Convolution):
+        return -(-_shared_bits(laid, laid.wiring, start, stop, bits, target) // 8)
+    if laid is not None and isinstance(laid.wiring, Sparse):
+        dense = _dense_bits(laid.reach(start, stop).sources, rows, bits, target)
+        return -(-min(dense, _sparse_bits(laid, start, stop, bits, target)) // 8)
     axons, synapses_per_axon = (rows, 1) if entry.one_to_one else (entry.fan_in, rows)
     return -(-_dense_bits(axons, synapses_per_axon, bits, target) // 8)
 
@@ -120,23 +120,22 @@ def _dense_bits(axons: int, synapses_per_axon: int, bits: int, target: Target) -
     return axons * -(-synapses_per_axon * bits // word) * word
 
 
-def _sparse_bits(wiring: Sparse, start: int, stop: int, bits: int, target: Target) -> int:
+def _sparse_bits(laid: LaidWiring, start: int, stop: int, bits: int, target: Target) -> int:
     """Assumed (X): an index numbers all neurons that a neurocore can have; an axon's synapses fill whole words."""
     word = target.storage.synapse_word_bits.value
     index = max(1, (target.resources.neurons.value - 1).bit_length())
-    words = -(-fan_out(wiring, start, stop) * (bits + index) // word)
+    words = -(-laid.fan_out(start, stop) * (bits + index) // word)
     return int(words.sum()) * word
 
 
-def _shared_bits(wiring: Convolution, start: int, stop: int, bits: int, target: Target) -> int:
+def _shared_bits(laid: LaidWiring, wiring: Convolution, start: int, stop: int, bits: int, target: Target) -> int:
     """Assumed (X): the kernels of all channels that have a row there lie there once, each in whole words.
 
     That is so whatever their rows see of the source's edges; where they meet the map follows from the axon.
     """
     word = target.storage.synapse_word_bits.value
-    channels = -(-stop // wiring.sharing) - start // wiring.sharing
     kernel = wiring.source[0] // wiring.groups * wiring.kernel[0] * wiring.kernel[1]
-    return channels * -(-kernel * bits // word) * word
+    return laid.channels(start, stop) * -(-kernel * bits // word) * word
 
 
 def _stored_bits_per_score(node: NodeShape, network: NetworkShape, target: Target) -> int:

@@ -27,6 +27,7 @@ class Slice:
     """Outputs [start, stop) of one node on one neurocore.
 
     For attention, ``start`` and ``stop`` are channels (whole heads), and [first_token, last_token) the stored tokens.
+    Of a stream's populations they are places in the order of `bispik.compiler.stream.layout`.
     """
 
     node: str

@@ -34,8 +34,7 @@ from bispik.compiler.program import (
     NeuronProgram,
     QuantizedProgram,
 )
-from bispik.compiler.stream.reach import reach
-from bispik.compiler.stream.wiring import Convolution, Sparse
+from bispik.compiler.stream.layout import LaidWiring
 
 STORED_BITS: Mapping[Spikes, int] = {"binary": 1, "ternary": 2}
 """Bits of a stored key or value: whether there was a spike, and its sign."""
@@ -53,15 +52,15 @@ class InputShape:
     """Stored per synapse; 0 for a synapse of weight 1."""
     host: bool
     """The host writes this current into the neurons themselves: nothing is stored and no axon leads there."""
-    wiring: Convolution | Sparse | None = None
+    laid: LaidWiring | None = None
     """Which outputs each row reads, where that is neither all of them nor its own; ``fan_in`` is then unused."""
     wait_bits: int = 0
     """Per source output that a slice reads: bits of what the source sent and that still waits to arrive."""
 
     def sources(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the range of source outputs that rows [start, stop) read; of a wiring, from the first to the last."""
-        if self.wiring is not None:
-            return reach(self.wiring, start, stop).hull
+        """Return the range of source outputs that rows [start, stop) read: from the first of them to the last."""
+        if self.laid is not None:
+            return self.laid.reach(start, stop).hull
         return (start, stop) if self.one_to_one else (0, self.fan_in)
 
 
@@ -94,7 +93,7 @@ class NodeShape:
     @property
     def uniform(self) -> bool:
         """Whether rows take the same wherever they lie in the node."""
-        return all(entry.wiring is None for entry in self.inputs)
+        return all(entry.laid is None for entry in self.inputs)
 
     def input_ranges(self, start: int, stop: int) -> tuple[InputRange, ...]:
         """Return what reaches rows [start, stop)."""

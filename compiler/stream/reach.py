@@ -1,9 +1,13 @@
-"""Which source neurons a part of a population reads, how many of its neurons each of them reaches, and which."""
+"""Which source neurons some neurons read, how many of them each source reaches, and which.
+
+Source neurons that reach the same neurons form a pool: all of a dense pattern; the channels of one position and group
+of a convolution; else each its own. All pools of a pattern are of one size.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +16,7 @@ from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, 
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+NumberT = TypeVar("NumberT", bound="np.number[Any]")
 
 GATHERED = 1 << 24
 """Synapses times steps of a sparse pattern that are looked at together, bytes."""
@@ -28,40 +33,65 @@ class Reach:
     """[first, last + 1) of these source neurons; (0, 0) if there are none."""
 
 
-def reach(wiring: Wiring, start: int, stop: int) -> Reach:
-    """Return the synapses of neurons [start, stop) of a wiring."""
+def reach(wiring: Wiring, rows: IntArray) -> Reach:
+    """Return the synapses of some neurons of a wiring."""
+    fan_outs, size = pool_fan_out(wiring, rows), pool_size(wiring)
+    pools = np.flatnonzero(fan_outs)
+    if not len(pools):
+        return Reach(sources=0, synapses=0, hull=(0, 0))
+    first, last = int(pools[0]), int(pools[-1])
+    hull = (_sources_of(wiring, first)[0], _sources_of(wiring, last)[1])
+    return Reach(sources=len(pools) * size, synapses=int(fan_outs.sum()) * size, hull=hull)
+
+
+def pool_size(wiring: Wiring) -> int:
+    """Return how many source neurons a pool has."""
     match wiring:
         case Dense():
-            return Reach(sources=wiring.inputs, synapses=wiring.inputs * (stop - start), hull=(0, wiring.inputs))
-        case OneToOne():
-            return Reach(sources=stop - start, synapses=stop - start, hull=(start, stop))
-        case Sparse():
-            read = wiring.sources[wiring.starts[start] : wiring.starts[stop]]
-            hull = (int(read.min()), int(read.max()) + 1) if len(read) else (0, 0)
-            return Reach(sources=len(np.unique(read)), synapses=len(read), hull=hull)
+            return wiring.inputs
         case Convolution():
-            return _reach_of_map(wiring, start, stop)
+            return wiring.source[0] // wiring.groups
+        case OneToOne() | Sparse():
+            return 1
 
 
-def fan_out(wiring: Wiring, start: int, stop: int) -> IntArray:
-    """Return how many of neurons [start, stop) each source neuron reaches, (inputs,)."""
+def pool_fan_out(wiring: Wiring, rows: IntArray) -> IntArray:
+    """Return how many of some neurons each source neuron of each pool reaches, (pools,)."""
     match wiring:
         case Dense():
-            return np.full(wiring.inputs, stop - start, np.int64)
+            return np.array([len(rows)], np.int64)
         case OneToOne():
-            reached = np.zeros(wiring.inputs, np.int64)
-            reached[start:stop] = 1
-            return reached
+            reached_by = np.zeros(wiring.inputs, np.int64)
+            reached_by[rows] = 1
+            return reached_by
         case Sparse():
-            read = wiring.sources[wiring.starts[start] : wiring.starts[stop]]
+            lengths = wiring.starts[rows + 1] - wiring.starts[rows]
+            first = np.repeat(wiring.starts[rows] - np.cumsum(lengths) + lengths, lengths)
+            read = wiring.sources[first + np.arange(len(first))]
             return np.bincount(read, minlength=wiring.inputs).astype(np.int64)
         case Convolution():
-            first, maps = _fan_out_of_groups(wiring, start, stop)
-            channels, height, width = wiring.source
-            each = channels // wiring.groups
-            by_channel = np.zeros((channels, height, width), np.int64)
-            by_channel[first * each : (first + len(maps)) * each] = np.repeat(maps, each, axis=0)
-            return by_channel.ravel()
+            return _fan_out_of_groups(wiring, rows).ravel()
+
+
+def pooled(wiring: Wiring, sent: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
+    """Return the sums over pools, (steps, pools), of what was sent, (steps, inputs)."""
+    match wiring:
+        case Dense():
+            whole: npt.NDArray[NumberT] = sent.sum(axis=1, keepdims=True, dtype=sent.dtype)
+            return whole
+        case Convolution():
+            by_channel = sent.reshape(len(sent), wiring.groups, pool_size(wiring), -1)
+            maps: npt.NDArray[NumberT] = by_channel.sum(axis=2, dtype=sent.dtype)
+            return maps.reshape(len(sent), -1)
+        case OneToOne() | Sparse():
+            return sent
+
+
+def fan_out(wiring: Wiring, rows: IntArray) -> IntArray:
+    """Return how many of some neurons each source neuron reaches, (inputs,)."""
+    by_group = pool_fan_out(wiring, rows).reshape(wiring.groups if isinstance(wiring, Convolution) else 1, 1, -1)
+    shape = (len(by_group), pool_size(wiring), by_group.shape[2])
+    return np.broadcast_to(by_group, shape).reshape(wiring.inputs)
 
 
 def reached(wiring: Wiring, sent: BoolArray) -> BoolArray:
@@ -96,36 +126,37 @@ def _reached_rows(wiring: Sparse, sent: BoolArray) -> BoolArray:
     return found
 
 
-def _reach_of_map(wiring: Convolution, start: int, stop: int) -> Reach:
-    first, maps = _fan_out_of_groups(wiring, start, stop)
-    each = wiring.source[0] // wiring.groups
-    plane = wiring.source[1] * wiring.source[2]
-    group, place = np.nonzero(maps.reshape(len(maps), plane))
-    if not len(group):
-        return Reach(sources=0, synapses=0, hull=(0, 0))
-    low = (first + int(group[0])) * each * plane + int(place[0])
-    high = ((first + int(group[-1]) + 1) * each - 1) * plane + int(place[-1]) + 1
-    return Reach(sources=len(group) * each, synapses=int(maps.sum()) * each, hull=(low, high))
+def _sources_of(wiring: Wiring, pool: int) -> tuple[int, int]:
+    """Return the range from the first to the last source neuron of a pool."""
+    match wiring:
+        case Dense():
+            return 0, wiring.inputs
+        case OneToOne() | Sparse():
+            return pool, pool + 1
+        case Convolution():
+            plane, each = wiring.source[1] * wiring.source[2], pool_size(wiring)
+            group, place = divmod(pool, plane)
+            return group * each * plane + place, ((group + 1) * each - 1) * plane + place + 1
 
 
-def _fan_out_of_groups(wiring: Convolution, start: int, stop: int) -> tuple[int, IntArray]:
-    """Return the first group that neurons [start, stop) belong to, and the fan-out of the groups' source positions.
-
-    All source channels of a group reach the same neurons: (groups, height, width).
-    """
-    plane = wiring.sharing
-    each = wiring.target[0] // wiring.groups * plane
-    first, last = start // each, -(-stop // each)
-    inside = np.zeros((last - first) * each, np.int64)
-    inside[start - first * each : stop - first * each] = 1
-    rows = inside.reshape(last - first, -1, *wiring.target[1:]).sum(axis=1)
-    maps = np.zeros((last - first, *wiring.source[1:]), np.int64)
+def _fan_out_of_groups(wiring: Convolution, rows: IntArray) -> IntArray:
+    """Return how many of some neurons each source position of each group reaches, (groups, height, width)."""
+    group_rows = wiring.target[0] // wiring.groups * wiring.sharing
+    at = np.bincount(rows // group_rows * wiring.sharing + rows % wiring.sharing, minlength=_positions(wiring))
+    inside = at.reshape(wiring.groups, *wiring.target[1:])
+    busy = np.flatnonzero(inside.any(axis=(1, 2)))
+    first, last = (int(busy[0]), int(busy[-1]) + 1) if len(busy) else (0, 0)
+    maps = np.zeros((wiring.groups, *wiring.source[1:]), np.int64)
     for i in range(wiring.kernel[0]):
         y, from_y = _met(wiring, 0, i)
         for j in range(wiring.kernel[1]):
             x, from_x = _met(wiring, 1, j)
-            maps[:, from_y[:, None], from_x] += rows[:, y[:, None], x]
-    return first, maps
+            maps[first:last, from_y[:, None], from_x] += inside[first:last, y[:, None], x]
+    return maps
+
+
+def _positions(wiring: Convolution) -> int:
+    return wiring.groups * wiring.sharing
 
 
 def _met(wiring: Convolution, axis: int, tap: int) -> tuple[IntArray, IntArray]:

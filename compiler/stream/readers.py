@@ -15,8 +15,9 @@ import numpy.typing as npt
 from bispik.compiler.mapping import Slice
 from bispik.compiler.refine import Links, links_between
 from bispik.compiler.routes import ASSUMED_RATE
-from bispik.compiler.stream.program import StreamProgram
-from bispik.compiler.stream.reach import IntArray, fan_out
+from bispik.compiler.stream.layout import LaidWiring, layout_of
+from bispik.compiler.stream.program import IntegerStreamPopulation, StreamProgram
+from bispik.compiler.stream.reach import IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,23 +34,25 @@ def readers(program: StreamProgram, neurocores: Sequence[Sequence[Slice]], sourc
     """Yield the neurocores that read a source, with the neurons that they read; one at a time, for they may be big."""
     populations = {population.name: population for population in program.populations}
     size = program.input.size if source == program.input.name else populations[source].size
+    layouts = {name: layout_of(p) for name, p in populations.items() if any(e.source == source for e in p.inputs)}
     for index, slices in enumerate(neurocores):
         reads = np.zeros(size, np.bool_)
         for part in slices:
             for entry in populations[part.node].inputs:
                 if entry.source == source:
-                    reads |= fan_out(entry.wiring, part.start, part.stop) > 0
+                    laid = LaidWiring(wiring=entry.wiring, layout=layouts[part.node])
+                    reads |= laid.fan_out(part.start, part.stop) > 0
         if reads.any():
             yield Reader(neurocore=index, reads=reads)
 
 
-def home(neurocores: Sequence[Sequence[Slice]], node: str, size: int) -> IntArray:
+def home(neurocores: Sequence[Sequence[Slice]], population: IntegerStreamPopulation) -> IntArray:
     """Return the index of the neurocore on which each neuron of a population lies, (size,)."""
-    place = np.zeros(size, np.int64)
+    place, layout = np.zeros(population.size, np.int64), layout_of(population)
     for index, slices in enumerate(neurocores):
         for part in slices:
-            if part.node == node:
-                place[part.start : part.stop] = index
+            if part.node == population.name:
+                place[layout.rows(part.start, part.stop)] = index
     return place
 
 
@@ -66,7 +69,7 @@ def message_links(program: StreamProgram, neurocores: Sequence[Sequence[Slice]],
     messages: list[npt.NDArray[np.float64]] = []
     for population in program.populations:
         rate = min(1.0, abs(rates.get(population.name, ASSUMED_RATE)))
-        place = home(neurocores, population.name, population.size)
+        place = home(neurocores, population)
         for reader in readers(program, neurocores, population.name):
             senders, neurons = np.unique(place[reader.reads], return_counts=True)
             source.append(senders)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bispik.compiler.fixed_point import DECAY_ONE
 from bispik.compiler.shapes import InputShape, NetworkShape, NodeShape, network_shape
+from bispik.compiler.stream.layout import LaidWiring, Layout, layout_of
 from bispik.compiler.stream.program import IntegerStreamPopulation, StreamProgram
 from bispik.compiler.stream.schedule import Schedule
 from bispik.compiler.stream.wiring import Dense, OneToOne
@@ -42,20 +43,24 @@ def payload_bits(program: StreamProgram) -> int:
 def _node(program: StreamProgram, timing: Schedule, population: IntegerStreamPopulation) -> NodeShape:
     neurons = population.neurons
     ours = neurons.program == "bispik"
+    layout = layout_of(population)
     return NodeShape(
         name=population.name,
         kind="population",
         size=population.size,
-        inputs=tuple(_input(program, timing, population, index) for index in range(len(population.inputs))),
+        inputs=tuple(_input(program, timing, population, index, layout) for index in range(len(population.inputs))),
         program=neurons.program,
         own_current=ours and bool((neurons.current_decay != DECAY_ONE).any()),
         own_decays=ours and any(len(set(decay.tolist())) > 1 for decay in (neurons.decay, neurons.current_decay)),
     )
 
 
-def _input(program: StreamProgram, timing: Schedule, population: IntegerStreamPopulation, index: int) -> InputShape:
+def _input(
+    program: StreamProgram, timing: Schedule, population: IntegerStreamPopulation, index: int, layout: Layout
+) -> InputShape:
     entry = population.inputs[index]
     wiring, one_to_one = entry.wiring, isinstance(entry.wiring, OneToOne)
+    simple = isinstance(wiring, Dense) or (one_to_one and not layout.map)
     each = max(1, payload_bits(program)) if entry.source == program.input.name else 1
     return InputShape(
         source=entry.source,
@@ -63,6 +68,6 @@ def _input(program: StreamProgram, timing: Schedule, population: IntegerStreamPo
         one_to_one=one_to_one,
         bits=entry.bits,
         host=False,
-        wiring=None if isinstance(wiring, Dense | OneToOne) else wiring,
+        laid=None if simple else LaidWiring(wiring=wiring, layout=layout),
         wait_bits=timing.waits[population.name, index] * each,
     )

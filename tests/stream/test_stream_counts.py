@@ -21,8 +21,10 @@ from bispik.backends.stream.counts import (
 from bispik.backends.stream.counts import count as counting
 from bispik.backends.stream.reference import ReferenceStreamSession
 from bispik.compiler.demand import SynapseFormat, stored_format
+from bispik.compiler.mapping import Slice
 from bispik.compiler.mesh import distance
 from bispik.compiler.routes import places_of
+from bispik.compiler.stream.layout import LaidWiring, layout_of
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.stream.wiring import Dense, Sparse
@@ -169,6 +171,9 @@ class walked:  # noqa: N801 - a function with many results
             "output_membranes": sent.size if output.neurons.output == "membrane" else 0,
         }
 
+    def rows(self, part: Slice) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return layout_of(self.mapped.program.population(part.node)).neuron[part.start : part.stop]
+
     def sent(self, node: str) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
         return self.activity.input if node == self.mapped.program.input.name else self.activity.sent[node]
 
@@ -177,8 +182,9 @@ class walked:  # noqa: N801 - a function with many results
         stored: dict[tuple[int, int], tuple[SynapseFormat, np.ndarray]] = {}
         for index, (place, part) in enumerate(self.parts):
             for number, entry in enumerate(self.mapped.program.population(part.node).inputs):
-                kind = stored_format(entry.wiring, part.start, part.stop, entry.bits, self.mapped.target)
-                matrix = synapses(entry.wiring)[part.start : part.stop]
+                laid = LaidWiring(wiring=entry.wiring, layout=layout_of(self.mapped.program.population(part.node)))
+                kind = stored_format(laid, part.start, part.stop, entry.bits, self.mapped.target)
+                matrix = synapses(entry.wiring)[self.rows(part)]
                 for neuron in np.flatnonzero(matrix.any(axis=0)).tolist():
                     self.readers.setdefault((entry.source, neuron), set()).add(place)
                 if isinstance(entry.wiring, Sparse) and kind == "dense":
@@ -193,9 +199,10 @@ class walked:  # noqa: N801 - a function with many results
     def _spikes(self, index: int, step: int) -> None:
         place, part = self.parts[index]
         places = places_of(self.mapped)
-        for neuron in np.flatnonzero(self.sent(part.node)[step, part.start : part.stop]).tolist():
+        rows = self.rows(part)
+        for neuron in rows[np.flatnonzero(self.sent(part.node)[step, rows])].tolist():
             self._enter("spike", index, step, 1)
-            for reader in self.readers.get((part.node, part.start + neuron), ()):
+            for reader in self.readers.get((part.node, neuron), ()):
                 here, there = places[np.array([place])], places[np.array([reader])]
                 way = distance(self.mapped.target, self.mapped.system, here, there)
                 self._enter("message", index, step, 1)

@@ -20,7 +20,7 @@ from bispik.backends.stream.counts.events import (
 )
 from bispik.backends.stream.counts.plan import COSTS, FloatArray, PopulationPlan, input_fan_out, plan_populations
 from bispik.compiler.stream.mapping import MappedStream
-from bispik.compiler.stream.reach import BoolArray, reached
+from bispik.compiler.stream.reach import BoolArray, pooled, reached
 
 NUMBERS_AT_ONCE = 1 << 22
 """Outputs, over all nodes and steps, that are counted together: 32 MB of them."""
@@ -161,29 +161,30 @@ class _Tally:
             arriving = block.arriving(projection.source, projection.delay)
             numbers = block.numbers(projection.source, projection.delay)
             active |= reached(projection.wiring, arriving)
-            for bundle, start, stop in zip(projection.bundles, plan.starts, plan.stops, strict=True):
-                part = slice(bundle.first, bundle.first + len(bundle.fan_out))
-                synops = np.rint(numbers[:, part] @ bundle.fan_out).astype(np.int64)
-                self.synops[:, bundle.slice] += synops
-                self._enter(STREAM_SYNOPS[bundle.format], bundle.slice, synops)
+            synops = _rounded(pooled(projection.wiring, numbers) @ projection.fan_out)
+            self.synops[:, plan.slices] += synops
+            for place, (index, stored) in enumerate(zip(plan.slices.tolist(), projection.formats, strict=True)):
+                self._enter(STREAM_SYNOPS[stored], index, synops[:, place])
                 if projection.graded:
-                    self._enter(STREAM_GRADED[bundle.format], bundle.slice, synops)
-                if bundle.filled:
-                    active[:, start:stop] |= (synops > 0)[:, None]
+                    self._enter(STREAM_GRADED[stored], index, synops[:, place])
+                if projection.filled[place]:
+                    rows = plan.layout.rows(int(plan.starts[place]), int(plan.stops[place]))
+                    active[:, rows] |= (synops[:, place] > 0)[:, None]
         updated = self._by_slice(plan, active)
-        rows = plan.stops - plan.starts
         self._enter_all("update_active", plan, updated)
-        self._enter_all("update_inactive", plan, rows - updated)
+        self._enter_all("update_inactive", plan, plan.stops - plan.starts - updated)
         if plan.spikes:
-            self._spikes(plan, block.now(plan.name))
+            self._spikes(plan, block)
 
-    def _spikes(self, plan: PopulationPlan, spikes: BoolArray) -> None:
+    def _spikes(self, plan: PopulationPlan, block: _Block) -> None:
+        spikes = block.now(plan.name)
         self._enter_all("spike", plan, self._by_slice(plan, spikes))
-        each = plan.costs * spikes.sum(axis=0)
-        by_step = plan.costs @ spikes.T.astype(np.float64)
-        for event, of_neurons, of_steps in zip(COSTS, each, by_step, strict=True):
-            self.by_slice[event][plan.slices] += _rounded(np.add.reduceat(of_neurons, plan.starts))
-            self.by_step[event] += _rounded(of_steps)
+        by_neuron = (plan.costs * spikes.sum(axis=0)[:, None])[plan.layout.neuron]
+        by_slice = _rounded(np.add.reduceat(by_neuron, plan.starts, axis=0))
+        by_step = _rounded(block.numbers(plan.name, 0) @ plan.costs)
+        for place, event in enumerate(COSTS):
+            self.by_slice[event][plan.slices] += by_slice[:, place]
+            self.by_step[event] += by_step[:, place]
 
     def _enter(self, event: StreamEvent, index: int, counts: IntArray) -> None:
         self.by_slice[event][index] += counts.sum()
@@ -196,7 +197,8 @@ class _Tally:
 
     def _by_slice(self, plan: PopulationPlan, flags: BoolArray) -> IntArray:
         """(steps, size) to how many of each slice are set, (steps, m)."""
-        counts: IntArray = np.add.reduceat(flags.astype(np.int64), plan.starts, axis=1)
+        laid = flags[:, plan.layout.neuron] if plan.layout.map else flags
+        counts: IntArray = np.add.reduceat(laid, plan.starts, axis=1, dtype=np.int64)
         return counts
 
 
