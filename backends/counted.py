@@ -121,16 +121,18 @@ class ChunkCounter:
 
     def __init__(self, counter: EventCounter) -> None:
         self.counter = counter
-        self.at_once = max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(counter.parts))))
+        self.at_once = max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, counter.slices)))
         self.tokens = 0
         self._waiting: list[CountedChunk] = []
+        self._waiting_tokens = 0
         self._parts: list[EventCounts] = []
 
     def add(self, chunk: CountedChunk) -> None:
         """Take the sequence's next tokens."""
         self.tokens += len(chunk.positions)
+        self._waiting_tokens += len(chunk.positions)
         self._waiting.append(chunk)
-        if sum(len(waiting.positions) for waiting in self._waiting) >= self.at_once:
+        if self._waiting_tokens >= self.at_once:
             self._enter()
 
     def counts(self) -> EventCounts:
@@ -145,7 +147,7 @@ class ChunkCounter:
     def _enter(self) -> None:
         if self._waiting:
             self._parts.append(self.counter.count_chunk(CountedChunk.joined(self._waiting)))
-            self._waiting = []
+            self._waiting, self._waiting_tokens = [], 0
 
 
 class _SimCounted:

@@ -70,7 +70,7 @@ class ResourceUse:
     """ceil(total / limit): no mapping can do with fewer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: counting keeps its plan of a mapping by weak reference
 class MappedProgram:
     """A program on neurocores: everything that a run, a trace and an energy account need."""
 
