@@ -105,6 +105,6 @@ class CountedChunk:
         counts = np.concatenate([chunk.counts for chunk in chunks])
         return cls(np.concatenate([chunk.positions for chunk in chunks]), counts, saturations)
 
-    def table(self) -> IntArray:
+    def table(self) -> npt.NDArray[np.int32]:
         """Return the numbers as (rows, T, n)."""
-        return np.ascontiguousarray(self.counts.transpose(1, 2, 0), np.int64)
+        return self.counts.transpose(1, 2, 0)

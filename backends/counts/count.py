@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.activity import Activity
 from bispik.backends.counts.chunk import CountedChunk, Demands, SpikeArray, recorded
@@ -113,7 +114,9 @@ class EventCounter:
         """Return the events of tokens whose numbers were counted while they ran."""
         return self._events(chunk.table(), chunk.positions, chunk.saturations)
 
-    def _events(self, counted: IntArray, positions: IntArray, saturations: Mapping[str, int]) -> EventCounts:
+    def _events(
+        self, counted: npt.NDArray[np.int64 | np.int32], positions: IntArray, saturations: Mapping[str, int]
+    ) -> EventCounts:
         plan, tokens = self.plan, len(positions)
         numbers = plan.parts.derived.all(counted, positions)
         by_slice, by_token = plan.tally.of(numbers)

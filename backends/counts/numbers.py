@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.counts.events import IntArray
 from bispik.backends.counts.linear import LinearSums
@@ -46,15 +48,21 @@ class Derived:
     """(heads,): stored tokens [first, last)."""
     last: IntArray
 
-    def all(self, counted: IntArray, positions: IntArray) -> IntArray:
+    def all(self, counted: npt.NDArray[np.int64 | np.int32], positions: IntArray) -> IntArray:
         """Return counted and derived numbers, (rows, T, n), of counted ones and the tokens' positions (n,)."""
-        arrivals = self.reached.of(counted)
-        reached = np.empty_like(arrivals)
-        reached[self.reached.keys] = arrivals > 0
-        alone = counted[self.alone] * (1 - reached[self.alone_of])
-        queries, scores = counted[self.queries], counted[self.scores]
-        first, last = self.first[:, None], self.last[:, None]
+        sizes = [len(counted), len(self.reached.keys), len(self.alone), *[len(self.queries)] * 4]
+        bounds = np.cumsum([0, *sizes]).tolist()
+        numbers = np.empty((bounds[-1], *counted.shape[1:]), np.int64)
+        copied, reached, alone, score_synops, asked, answered, written = (
+            numbers[start:stop] for start, stop in pairwise(bounds)
+        )
+        copied[:] = counted
+        reached[self.reached.keys] = self.reached.of(copied) > 0
+        alone[:] = copied[self.alone] * (1 - reached[self.alone_of])
+        queries, first, last = copied[self.queries], self.first[:, None], self.last[:, None]
         stored = (np.clip(positions + 1, first, last) - first)[:, None]
-        written = np.broadcast_to(((first <= positions) & (positions < last))[:, None], queries.shape)
-        heads = (queries * stored, (queries > 0) * stored, scores > 0, written)
-        return np.concatenate([counted, reached, alone, *heads], dtype=np.int64)
+        score_synops[:] = queries * stored
+        asked[:] = (queries > 0) * stored
+        answered[:] = copied[self.scores] > 0
+        written[:] = ((first <= positions) & (positions < last))[:, None]
+        return numbers

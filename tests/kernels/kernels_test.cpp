@@ -197,9 +197,10 @@ void test_attend(Random& random, const Kernels& kernels) {
         query[i] = any() & (left >= 64 ? ~0ull : (1ull << left) - 1);
     }
 
-    const std::int64_t clipped =
-        kernels.attend({steps, signs, head_dim, words, stored, window, query.data(), keys.data(), values.data(),
-                        exponent, constants.neurons, spikes.data(), output.data()});
+    const HeadQuery head_query{
+        steps,         signs,    head_dim,          words,         stored,       window, query.data(), keys.data(),
+        values.data(), exponent, constants.neurons, spikes.data(), output.data()};
+    const std::int64_t clipped = kernels.attend(head_query);
     std::int64_t wanted_clipped = 0;
     Numbers wanted(output.size(), 0);
     const auto signed_bits = [&](auto read) {  // read(sign): the bit of plus, less that of minus
@@ -229,6 +230,9 @@ void test_attend(Random& random, const Kernels& kernels) {
     }
     expect_same(&clipped, &wanted_clipped, 1, "attend, clipped");
     expect_same(output.data(), wanted.data(), output.size(), "attend, output");
+    std::fill(output.begin(), output.end(), 7);
+    kernels.mix_values(head_query);
+    expect_same(output.data(), wanted.data(), output.size(), "mix_values");
     for (std::size_t row = 0; stored % 64 != 0 && row < rows; ++row) {
         expect(spikes[row * blocks + at(stored) / 64] >> (stored % 64) == 0,
                "attend: spikes of tokens that are not stored");

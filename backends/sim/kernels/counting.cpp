@@ -37,34 +37,45 @@ void count_scores(const Block& block, const ScoreSegment& segment, int token, st
     }
 }
 
-void count_partials(const Block& block, const PartialSegment& segment, int token, std::int32_t* counts) {
+// Spikes of stored tokens [first, last) alone, mixed once more. Where these are all that are stored, the attention's
+// output is the sum.
+void count_partials(const Block& block, const PartialSegment& segment, int token, const Kernels& kernels,
+                    const std::uint8_t* sent, std::int32_t* counts) {
     const Node& node = block.network->nodes[static_cast<std::size_t>(segment.node)];
     const Place& place = block.places[static_cast<std::size_t>(token)];
-    const int steps = block.network->steps, signs = block.network->signs(node);
-    const std::size_t blocks = block.network->room() / 64, depth = static_cast<std::size_t>(node.head_dim);
-    const int last = std::min(segment.last, place.position + 1);
-    const std::size_t head_values = static_cast<std::size_t>(steps * signs) * blocks * depth;
-    for (int channel = segment.start; channel < segment.stop; ++channel) {
-        const int head = channel / node.head_dim;
-        const std::uint64_t* spikes = score_spikes(block, node, token, head);
-        const std::uint64_t* values = place.sequence->stored[static_cast<std::size_t>(node.cache)].values.data() +
-                                      static_cast<std::size_t>(head) * head_values +
-                                      static_cast<std::size_t>(channel % node.head_dim);
-        for (int t = 0; t < steps; ++t) {
-            std::int32_t sum = 0;
-            for (int s = 0; s < signs; ++s) {
-                for (int z = 0; z < signs; ++z) {
-                    for (int word = segment.first / 64; word * 64 < last; ++word) {
-                        const std::size_t at = static_cast<std::size_t>(word);
-                        const std::uint64_t both =
-                            spikes[static_cast<std::size_t>(t * signs + s) * blocks + at] &
-                            values[(static_cast<std::size_t>(t * signs + z) * blocks + at) * depth] &
-                            tokens_in_word(word, segment.first, last);
-                        sum += s == z ? __builtin_popcountll(both) : -__builtin_popcountll(both);
-                    }
-                }
-            }
-            counts[t] += sum != 0;
+    const int stored = place.position + 1;
+    if (segment.first >= stored) return;
+    if (segment.first == 0 && segment.last >= stored) {
+        kernels.count_masks(sent + segment.start, static_cast<std::size_t>(segment.stop - segment.start),
+                            block.network->steps, counts);
+        return;
+    }
+    const std::size_t steps = static_cast<std::size_t>(block.network->steps),
+                      rows = steps * static_cast<std::size_t>(block.network->signs(node)),
+                      words = block.network->room() / 64, depth = static_cast<std::size_t>(node.head_dim);
+    std::vector<std::uint64_t> spikes(rows * words);
+    std::vector<std::int32_t> sums(steps * depth);
+    HeadQuery query{};
+    query.steps = block.network->steps;
+    query.signs = block.network->signs(node);
+    query.head_dim = node.head_dim;
+    query.stored = std::min(segment.last, stored);
+    query.window = block.network->room();
+    query.spikes = spikes.data();
+    query.output = sums.data();
+    for (int head = segment.start / node.head_dim; head * node.head_dim < segment.stop; ++head) {
+        const std::uint64_t* all = score_spikes(block, node, token, head);
+        for (std::size_t i = 0; i < rows * words; ++i) {
+            spikes[i] = all[i] & tokens_in_word(static_cast<int>(i % words), segment.first, query.stored);
+        }
+        query.values = place.sequence->stored[static_cast<std::size_t>(node.cache)].values.data() +
+                       static_cast<std::size_t>(head) * rows * words * depth;
+        kernels.mix_values(query);
+        const int first = head * node.head_dim;
+        const auto begin = static_cast<std::size_t>(std::max(segment.start - first, 0)),
+                   end = static_cast<std::size_t>(std::min(segment.stop - first, node.head_dim));
+        for (std::size_t t = 0; t < steps; ++t) {
+            for (std::size_t d = begin; d < end; ++d) counts[t] += sums[t * depth + d] != 0;
         }
     }
 }
@@ -77,6 +88,7 @@ void Sent::update(const Block& block, const Counting& counting) {
     for (const Segment& segment : counting.segments) {
         for (const int node : segment.nodes) make(block, node);
     }
+    for (const PartialSegment& segment : counting.partials) make(block, segment.node);
 }
 
 void Sent::make(const Block& block, int index) {
@@ -113,19 +125,18 @@ void count_block(const Block& block, const Counting& counting, const Kernels& ke
         std::int32_t* row = counts + static_cast<std::size_t>(token) * all * steps;
         std::fill_n(row, all * steps, 0);
         std::vector<std::uint8_t> any;
+        const auto masks_of = [&](int node) {
+            const int size = block.network->nodes[static_cast<std::size_t>(node)].size;
+            return sent.masks(node) + static_cast<std::size_t>(token) * static_cast<std::size_t>(size);
+        };
         for (std::size_t i = 0; i < segments; ++i) {
             const Segment& segment = counting.segments[i];
             const std::size_t width = static_cast<std::size_t>(segment.stop - segment.start);
-            const auto masks_of = [&](int node) {
-                const int size = block.network->nodes[static_cast<std::size_t>(node)].size;
-                return sent.masks(node) + static_cast<std::size_t>(token) * static_cast<std::size_t>(size) +
-                       segment.start;
-            };
-            const std::uint8_t* masks = masks_of(segment.nodes[0]);
+            const std::uint8_t* masks = masks_of(segment.nodes[0]) + segment.start;
             if (segment.nodes.size() > 1) {
                 any.assign(masks, masks + width);
                 for (const int node : segment.nodes) {
-                    const std::uint8_t* more = masks_of(node);
+                    const std::uint8_t* more = masks_of(node) + segment.start;
                     for (std::size_t j = 0; j < width; ++j) any[j] |= more[j];
                 }
                 masks = any.data();
@@ -135,7 +146,9 @@ void count_block(const Block& block, const Counting& counting, const Kernels& ke
         for (std::size_t i = 0; i < scores; ++i)
             count_scores(block, counting.scores[i], token, row + (segments + i) * steps);
         for (std::size_t i = 0; i < counting.partials.size(); ++i) {
-            count_partials(block, counting.partials[i], token, row + (segments + scores + i) * steps);
+            const PartialSegment& partial = counting.partials[i];
+            count_partials(block, partial, token, kernels, masks_of(partial.node),
+                           row + (segments + scores + i) * steps);
         }
     });
 }

@@ -282,7 +282,7 @@ inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, 
 
 // The table of a file that has no kernels of its own.
 inline Kernels table(const char* name) {
-    return {name, add_rows, nullptr, nullptr, run_neurons, attend, set_bits, count_masks};
+    return {name, add_rows, nullptr, nullptr, run_neurons, attend, mix_values, set_bits, count_masks};
 }
 
 }  // namespace generic

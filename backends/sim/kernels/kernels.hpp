@@ -95,6 +95,9 @@ struct Kernels {
     // Returns how many membrane updates were clipped.
     std::int64_t (*attend)(const HeadQuery& query);
 
+    // query.output[t][d] = sum over stored tokens of spike * value; keys and neurons are not looked at.
+    void (*mix_values)(const HeadQuery& query);
+
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
 

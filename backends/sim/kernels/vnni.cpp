@@ -209,6 +209,7 @@ const Kernels& vnni_kernels() {
         made.interleave = interleave;
         made.multiply = multiply;
         made.attend = attend;
+        made.mix_values = mix_values;
         made.count_masks = count_masks;
         return made;
     }();
