@@ -33,8 +33,8 @@ class Load:
         self.updates, size = np.unique(updates, return_inverse=True)
         norms = plan.constant["norm_operation"]
         self.norms: IntArray = np.zeros(span, np.int64)
-        for step in range(span):
-            self.norms[step] = norms[(skew <= step) & (step < skew + steps)].max(initial=0)
+        for now in range(span):
+            self.norms[now] = norms[(skew <= now) & (now < skew + steps)].max(initial=0)
 
         core, delay, row, factor = _synops(plan, neurocore, skew, size)
         self.shares = LinearSums(core * span + delay, row, factor)

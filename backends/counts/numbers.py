@@ -12,9 +12,7 @@ import numpy.typing as npt
 from bispik.backends.counts.events import IntArray
 from bispik.backends.counts.linear import LinearSums
 
-Kind: TypeAlias = Literal[
-    "sent", "scored", "mixed", "reached", "alone", "score_synops", "asked", "answered", "written"
-]
+Kind: TypeAlias = Literal["sent", "scored", "mixed", "reached", "alone", "score_synops", "asked", "answered", "written"]
 """``sent``, ``scored`` and ``mixed`` are counted, see `bispik.backends.counts.chunk`; the others are `Derived`."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,7 +23,7 @@ Number: TypeAlias = tuple[Kind, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Derived:
-    """What follows from counted numbers in the same step; each kind in its order, and after the counted ones:
+    """What follows from counted numbers in the same step; each kind in its order, and after the counted ones.
 
     - ``reached``: 1 if at least one of some counted numbers is not 0: something arrives at a matrix, and so at all
       rows;

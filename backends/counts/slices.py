@@ -168,7 +168,7 @@ class Planner:
             self._active(index, part, one_to_one, dense)
 
     def _active(self, index: int, part: Slice, one_to_one: list[str], dense: list[Number]) -> None:
-        """Neurons that something reaches: all of them where a matrix has an arrival, else those with one of their own."""
+        """Neurons that something reaches: all where a matrix has an arrival, else those with one of their own."""
         reached: Number | None = ("reached", _place(self.reached, tuple(dense))) if dense else None
         if reached:
             self._term(index, "update_active", reached, part.stop - part.start)

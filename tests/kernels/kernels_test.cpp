@@ -253,6 +253,14 @@ void test_masks(Random& random, const Kernels& kernels) {
     kernels.count_masks(masks.data(), size, steps, counts.data());
     expect_same(counts.data(), wanted.data(), wanted.size(), "count_masks");
 
+    Exact<std::int32_t> values(at(steps) * size, random.number(0, 15));
+    for (std::int32_t& value : values) value = random.one_of({0, 0, 1, -1, 256, INT32_MIN});
+    Numbers wanted_marks(size, 0);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        wanted_marks[i % size] |= std::int64_t{values[i] != 0} << (i / size);
+    kernels.mark_nonzero(values.data(), size, steps, masks.data());
+    expect_same(masks.data(), wanted_marks.data(), size, "mark_nonzero");
+
     const int step = random.number(0, kMaximalSteps - 1), position = random.number(0, 63);
     Exact<std::uint64_t> words(size, random.number(0, 7));
     std::vector<std::uint64_t> wanted_words(size);

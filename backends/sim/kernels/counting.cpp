@@ -82,45 +82,43 @@ void count_partials(const Block& block, const PartialSegment& segment, int token
 
 }  // namespace
 
-void Sent::update(const Block& block, const Counting& counting) {
-    masks_.assign(block.network->nodes.size(), nullptr);
+void Sent::start(const Network& network, const Counting& counting) {
+    masks_.assign(network.nodes.size(), nullptr);
     made_.resize(masks_.size());
+    wanted_.assign(masks_.size(), 0);
     for (const Segment& segment : counting.segments) {
-        for (const int node : segment.nodes) make(block, node);
+        for (const int node : segment.nodes) wanted_[static_cast<std::size_t>(node)] = 1;
     }
-    for (const PartialSegment& segment : counting.partials) make(block, segment.node);
+    for (const PartialSegment& segment : counting.partials) wanted_[static_cast<std::size_t>(segment.node)] = 1;
 }
 
-void Sent::make(const Block& block, int index) {
+void Sent::add(const Block& block, int index, const Kernels& kernels) {
     const std::size_t at = static_cast<std::size_t>(index);
-    if (masks_[at]) return;
+    if (!wanted_[at]) return;
     const Node& node = block.network->nodes[at];
     const Output& output = block.outputs[at];
     masks_[at] = output.plus.data();
     if (!node.form.graded && !node.form.negative) return;
     const std::size_t steps = static_cast<std::size_t>(block.network->steps),
-                      size = static_cast<std::size_t>(node.size);
+                      size = static_cast<std::size_t>(node.size), tokens = static_cast<std::size_t>(block.tokens());
     std::vector<std::uint8_t>& made = made_[at];
-    made.assign(static_cast<std::size_t>(block.tokens()) * size, 0);
+    made.resize(tokens * size);
     masks_[at] = made.data();
     if (!node.form.graded) {
         for (std::size_t i = 0; i < made.size(); ++i) made[i] = output.plus[i] | output.minus[i];
         return;
     }
-    for (std::size_t row = 0; row < static_cast<std::size_t>(block.tokens()) * steps; ++row) {
-        const std::int32_t* values = output.graded.data() + row * size;
-        std::uint8_t* masks = made.data() + row / steps * size;
-        const std::size_t step = row % steps;
-        for (std::size_t j = 0; j < size; ++j) masks[j] |= static_cast<std::uint8_t>((values[j] != 0) << step);
+    for (std::size_t token = 0; token < tokens; ++token) {
+        kernels.mark_nonzero(output.graded.data() + token * steps * size, size, block.network->steps,
+                             made.data() + token * size);
     }
 }
 
-void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, Sent& sent,
+void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, const Sent& sent,
                  std::int32_t* counts) {
     const std::size_t steps = static_cast<std::size_t>(block.network->steps);
     const std::size_t segments = counting.segments.size(), scores = counting.scores.size();
     const std::size_t all = segments + scores + counting.partials.size();
-    sent.update(block, counting);
     pool.run(block.tokens(), [&](int token) {
         std::int32_t* row = counts + static_cast<std::size_t>(token) * all * steps;
         std::fill_n(row, all * steps, 0);

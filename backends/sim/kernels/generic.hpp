@@ -266,6 +266,14 @@ inline void set_bits(const std::uint8_t* masks, std::size_t size, int step, int 
     }
 }
 
+inline void mark_nonzero(const std::int32_t* __restrict values, std::size_t size, int steps,
+                         std::uint8_t* __restrict masks) {
+    std::memset(masks, 0, size);
+    for (int t = 0; t < steps; ++t, values += size) {
+        for (std::size_t i = 0; i < size; ++i) masks[i] |= static_cast<std::uint8_t>((values[i] != 0) << t);
+    }
+}
+
 inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) {
         std::int32_t count = 0;
@@ -282,7 +290,7 @@ inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, 
 
 // The table of a file that has no kernels of its own.
 inline Kernels table(const char* name) {
-    return {name, add_rows, nullptr, nullptr, run_neurons, attend, mix_values, set_bits, count_masks};
+    return {name, add_rows, nullptr, nullptr, run_neurons, attend, mix_values, set_bits, mark_nonzero, count_masks};
 }
 
 }  // namespace generic

@@ -101,6 +101,9 @@ struct Kernels {
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
 
+    // Bit t of masks[i] = whether values[t * size + i] is not 0, for i < size and t < steps.
+    void (*mark_nonzero)(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks);
+
     // counts[t] = channels of which bit t is set, for t < steps.
     void (*count_masks)(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts);
 };
