@@ -271,6 +271,14 @@ void test_masks(Random& random, const Kernels& kernels) {
     }
     kernels.set_bits(masks.data(), size, step, position, words.data());
     expect_same(words.data(), wanted_words.data(), size, "set_bits");
+
+    if (size == 0) return;
+    const int first = random.number(0, 64 * static_cast<int>(size) - 1);
+    const int last = random.number(first + 1, 64 * static_cast<int>(size));
+    std::int64_t wanted_bits = 0;
+    for (int i = first; i < last; ++i) wanted_bits += bit(words, at(i / 64), at(i % 64));
+    const std::int64_t bits = kernels.count_bits(words.data(), first, last);
+    expect_same(&bits, &wanted_bits, 1, "count_bits");
 }
 
 }  // namespace

@@ -7,14 +7,6 @@
 namespace bispik {
 namespace {
 
-// Bits of word `word` that belong to tokens [first, last).
-std::uint64_t tokens_in_word(int word, int first, int last) {
-    const int low = std::max(first - 64 * word, 0), high = std::min(last - 64 * word, 64);
-    if (low >= high) return 0;
-    const std::uint64_t below_high = high == 64 ? ~0ull : (1ull << high) - 1;
-    return below_high & ~((1ull << low) - 1);
-}
-
 const std::uint64_t* score_spikes(const Block& block, const Node& node, int token, int head) {
     const std::size_t each =
         static_cast<std::size_t>(block.network->steps * block.network->signs(node)) * (block.network->room() / 64);
@@ -22,18 +14,16 @@ const std::uint64_t* score_spikes(const Block& block, const Node& node, int toke
     return block.scores[static_cast<std::size_t>(node.cache)].data() + row * each;
 }
 
-void count_scores(const Block& block, const ScoreSegment& segment, int token, std::int32_t* counts) {
+void count_scores(const Block& block, const ScoreSegment& segment, int token, const Kernels& kernels,
+                  std::int32_t* counts) {
     const Node& node = block.network->nodes[static_cast<std::size_t>(segment.node)];
-    const int signs = block.network->signs(node), blocks = static_cast<int>(block.network->room() / 64);
+    const int signs = block.network->signs(node);
+    const std::size_t words = block.network->room() / 64;
     const int last = std::min(segment.last, block.places[static_cast<std::size_t>(token)].position + 1);
+    if (segment.first >= last) return;
     const std::uint64_t* spikes = score_spikes(block, node, token, segment.head);
-    for (int t = 0; t < block.network->steps; ++t) {
-        for (int s = 0; s < signs; ++s) {
-            for (int word = segment.first / 64; word * 64 < last; ++word) {
-                counts[t] += __builtin_popcountll(spikes[(t * signs + s) * blocks + word] &
-                                                  tokens_in_word(word, segment.first, last));
-            }
-        }
+    for (int row = 0; row < block.network->steps * signs; ++row) {
+        counts[row / signs] += kernels.count_bits(spikes + static_cast<std::size_t>(row) * words, segment.first, last);
     }
 }
 
@@ -63,10 +53,15 @@ void count_partials(const Block& block, const PartialSegment& segment, int token
     query.window = block.network->room();
     query.spikes = spikes.data();
     query.output = sums.data();
+    const auto first_word = static_cast<std::size_t>(segment.first / 64),
+               last_word = static_cast<std::size_t>((query.stored - 1) / 64);
     for (int head = segment.start / node.head_dim; head * node.head_dim < segment.stop; ++head) {
         const std::uint64_t* all = score_spikes(block, node, token, head);
-        for (std::size_t i = 0; i < rows * words; ++i) {
-            spikes[i] = all[i] & tokens_in_word(static_cast<int>(i % words), segment.first, query.stored);
+        for (std::size_t row = 0; row < rows; ++row) {
+            std::uint64_t* range = spikes.data() + row * words;
+            std::copy(all + row * words + first_word, all + row * words + last_word + 1, range + first_word);
+            range[first_word] &= ~0ull << (segment.first % 64);
+            range[last_word] &= ~0ull >> (63 - (query.stored - 1) % 64);
         }
         query.values = place.sequence->stored[static_cast<std::size_t>(node.cache)].values.data() +
                        static_cast<std::size_t>(head) * rows * words * depth;
@@ -142,7 +137,7 @@ void count_block(const Block& block, const Counting& counting, const Kernels& ke
             kernels.count_masks(masks, width, block.network->steps, row + i * steps);
         }
         for (std::size_t i = 0; i < scores; ++i)
-            count_scores(block, counting.scores[i], token, row + (segments + i) * steps);
+            count_scores(block, counting.scores[i], token, kernels, row + (segments + i) * steps);
         for (std::size_t i = 0; i < counting.partials.size(); ++i) {
             const PartialSegment& partial = counting.partials[i];
             count_partials(block, partial, token, kernels, masks_of(partial.node),

@@ -274,6 +274,18 @@ inline void mark_nonzero(const std::int32_t* __restrict values, std::size_t size
     }
 }
 
+inline std::int32_t count_bits(const std::uint64_t* words, int first, int last) {
+    const int end = (last - 1) / 64;
+    std::int32_t count = 0;
+    for (int word = first / 64; word <= end; ++word) {
+        std::uint64_t bits = words[word];
+        if (word == first / 64) bits &= ~0ull << (first % 64);
+        if (word == end) bits &= ~0ull >> (63 - (last - 1) % 64);
+        count += bits_in(bits);
+    }
+    return count;
+}
+
 inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) {
         std::int32_t count = 0;
@@ -290,7 +302,8 @@ inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, 
 
 // The table of a file that has no kernels of its own.
 inline Kernels table(const char* name) {
-    return {name, add_rows, nullptr, nullptr, run_neurons, attend, mix_values, set_bits, mark_nonzero, count_masks};
+    return {name,       add_rows, nullptr,      nullptr,    run_neurons, attend,
+            mix_values, set_bits, mark_nonzero, count_bits, count_masks};
 }
 
 }  // namespace generic
