@@ -52,13 +52,14 @@ _PLANS: WeakKeyDictionary[MappedProgram, CountPlan] = WeakKeyDictionary()
 
 
 def count_plan(mapped: MappedProgram) -> CountPlan:
-    """Return the plan of a mapping; it is made once."""
+    """Return the plan of a mapping, made once and kept as long as the mapping is."""
     if mapped not in _PLANS:
-        _PLANS[mapped] = _made_plan(mapped)
+        _PLANS[mapped] = make_plan(mapped)
     return _PLANS[mapped]
 
 
-def _made_plan(mapped: MappedProgram) -> CountPlan:
+def make_plan(mapped: MappedProgram) -> CountPlan:
+    """Work out the plan of a mapping; `count_plan` keeps it."""
     program = mapped.program
     placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
     nodes = {node.name: node for node in program.nodes}
