@@ -71,7 +71,7 @@ class ResourceUse:
     """ceil(total / limit): no mapping can do with fewer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: counting keeps its plan of a mapping by weak reference
 class Mapped:
     """Where the parts of a program lie; what the program is, the classes below say."""
 
@@ -93,7 +93,7 @@ class Mapped:
         return max(use.neurocores_at_least for use in self.resources)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MappedProgram(Mapped):
     """A language model on neurocores: everything that a run, a trace and an energy account need."""
 

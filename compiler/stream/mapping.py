@@ -17,7 +17,7 @@ from bispik.compiler.stream.shape import stream_shape
 from bispik.compiler.target import Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MappedStream(Mapped):
     """A stream program on neurocores: everything that a run, a trace and an energy account need."""
 

@@ -246,6 +246,26 @@ inline void set_bits(const std::uint8_t* masks, std::size_t size, int step, int 
     }
 }
 
+inline void mark_nonzero(const std::int32_t* __restrict values, std::size_t size, int steps,
+                         std::uint8_t* __restrict masks) {
+    std::memset(masks, 0, size);
+    for (int t = 0; t < steps; ++t, values += size) {
+        for (std::size_t i = 0; i < size; ++i) masks[i] |= static_cast<std::uint8_t>((values[i] != 0) << t);
+    }
+}
+
+inline std::int32_t count_bits(const std::uint64_t* words, int first, int last) {
+    const int end = (last - 1) / 64;
+    std::int32_t count = 0;
+    for (int word = first / 64; word <= end; ++word) {
+        std::uint64_t bits = words[word];
+        if (word == first / 64) bits &= ~0ull << (first % 64);
+        if (word == end) bits &= ~0ull >> (63 - (last - 1) % 64);
+        count += bits_in(bits);
+    }
+    return count;
+}
+
 inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) {
         std::int32_t count = 0;
@@ -262,9 +282,21 @@ inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, 
 
 // The table of a file that has no kernels of its own.
 inline Kernels table(const char* name) {
-    return {name,       add_rows, nullptr,     nullptr,    run_neurons,
-            attend,     set_bits, count_masks, add_events, add_map<std::uint32_t>,
-            run_stream, collect};
+    Kernels made{};
+    made.name = name;
+    made.add_rows = add_rows;
+    made.run_neurons = run_neurons;
+    made.attend = attend;
+    made.mix_values = mix_values;
+    made.set_bits = set_bits;
+    made.mark_nonzero = mark_nonzero;
+    made.count_bits = count_bits;
+    made.count_masks = count_masks;
+    made.add_events = add_events;
+    made.add_map = add_map<std::uint32_t>;
+    made.run_stream = run_stream;
+    made.collect = collect;
+    return made;
 }
 
 }  // namespace generic

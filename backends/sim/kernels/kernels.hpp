@@ -98,8 +98,17 @@ struct Kernels {
     // Returns how many membrane updates were clipped.
     std::int64_t (*attend)(const HeadQuery& query);
 
+    // query.output[t][d] = sum over stored tokens of spike * value; keys and neurons are not looked at.
+    void (*mix_values)(const HeadQuery& query);
+
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
+
+    // Bit t of masks[i] = whether values[t * size + i] is not 0, for i < size and t < steps.
+    void (*mark_nonzero)(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks);
+
+    // Returns how many of bits [first, last) are set, 64 of them in a word; first < last.
+    std::int32_t (*count_bits)(const std::uint64_t* words, int first, int last);
 
     // counts[t] = channels of which bit t is set, for t < steps.
     void (*count_masks)(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts);

@@ -188,6 +188,19 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
 
 // --- Counting ---
 
+void mark_nonzero(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks) {
+    for (std::size_t i = 0; i < size; i += 16) {
+        const __mmask16 exists = static_cast<__mmask16>(size - i < 16 ? (1u << (size - i)) - 1 : 0xffff);
+        __m128i marks = _mm_setzero_si128();
+        for (int t = 0; t < steps; ++t) {
+            const __m512i some = _mm512_maskz_loadu_epi32(exists, values + static_cast<std::size_t>(t) * size + i);
+            const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << t));
+            marks = _mm_or_si128(marks, _mm_maskz_mov_epi8(_mm512_test_epi32_mask(some, some), bit));
+        }
+        _mm_mask_storeu_epi8(masks + i, exists, marks);
+    }
+}
+
 void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) counts[t] = 0;
     for (std::size_t i = 0; i < size; i += 64) {
@@ -226,6 +239,8 @@ const Kernels& vnni_kernels() {
         made.interleave = interleave;
         made.multiply = multiply;
         made.attend = attend;
+        made.mix_values = mix_values;
+        made.mark_nonzero = mark_nonzero;
         made.count_masks = count_masks;
         made.collect = collect;
         return made;
