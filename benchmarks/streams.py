@@ -190,6 +190,7 @@ def _neurons(size: int, threshold: int) -> IntegerStreamNeurons:
         subtract=np.full(size, threshold + 1, np.int32),
         bias=zero,
         initial=zero,
+        initial_current=zero,
     )
 
 

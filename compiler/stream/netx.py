@@ -138,8 +138,8 @@ def _split(
             f"{name}: {len(forward)} projections from {before} and {len(loops)} onto itself; netx has one from the "
             "layer before, and at most one loop"
         )
-    if population.neurons.initial.any():
-        raise BispikError(f"{name}: a membrane that does not start at 0; netx's neurons all do")
+    if population.neurons.initial.any() or population.neurons.initial_current.any():
+        raise BispikError(f"{name}: a membrane or a current that does not start at 0; netx's neurons all do")
     loop = loops[0] if loops else None
     if loop and (loop.delay != 1 or forward[0].delay):
         raise BispikError(

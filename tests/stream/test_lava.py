@@ -134,6 +134,7 @@ def neurons(
         subtract=all_of(0),
         bias=all_of(bias),
         initial=all_of(initial),
+        initial_current=all_of(0),
     )
 
 

@@ -77,6 +77,7 @@ def neurons(size: int, rng: np.random.Generator, output: Output = "spikes", bias
         subtract=zero,
         bias=64 * rng.integers(-bias, bias + 1, size).astype(np.int32),
         initial=zero,
+        initial_current=zero,
     )
 
 
@@ -201,7 +202,7 @@ def one(**changes: Any) -> StreamProgram:
         (one(weight=[[-64, -3]]), "weights from -64 to -3"),
         (one(exponent=10), "exponent 10 from input; netx has 6"),
         (one(delay=63), "a delay of 63 steps; netx has up to 62"),
-        (one(initial=[5]), "a membrane that does not start at 0"),
+        (one(initial=[5]), "a membrane or a current that does not start at 0"),
         (one(bias=[65]), "a bias of 65; netx has multiples of 64"),
         (one(delay=2, bias=[640], threshold=[64]), "p0: a delay or a loop, while p0 spikes by its bias alone"),
         (one(threshold=[65]), "a multiple of 64"),

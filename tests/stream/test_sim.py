@@ -116,6 +116,7 @@ def wild(program: StreamProgram, seed: int) -> StreamProgram:
             subtract=extreme(size),
             bias=extreme(size),
             initial=extreme(size),
+            initial_current=extreme(size),
         )
         return replace(population, inputs=inputs, neurons=neurons)
 
@@ -147,6 +148,7 @@ def constants(
         subtract=same("subtract", 65 if reset == "soft" else 0),
         bias=same("bias", 0),
         initial=same("initial", 0),
+        initial_current=same("initial_current", 0),
     )
 
 
