@@ -185,7 +185,7 @@ def _dense(
     recurrent = _matrix(population.name, loop) if loop else None
     both = weight if recurrent is None else np.hstack((weight, recurrent))
     parts = [weight] if recurrent is None else [weight, recurrent]
-    if not _survives(both, parts):
+    if not survives(both, parts):
         raise BispikError(
             f"{population.name}: weights from {int(both.min())} to {int(both.max())}, which netx's own scaling of "
             "weights changes (all of them 0, or none above 0 with a power of two below)"
@@ -228,7 +228,7 @@ def _shifted(name: str, projection: IntegerStreamProjection, weight: IntArray) -
     return weight << shift
 
 
-def _survives(weight: IntArray, parts: list[IntArray]) -> bool:
+def survives(weight: IntArray, parts: list[IntArray]) -> bool:
     """Tell whether netx and Lava compute with the weights that the file holds.
 
     netx scales them up to use the synapses' 8 bits, and gives Lava an exponent that takes that back; Lava then clips

@@ -164,7 +164,8 @@ def convolution(graph: NirGraph, node: NirNode, shape: Shape) -> Convolution:
 def _expect(graph: NirGraph, node: NirNode, shape: Shape, expected: Shape) -> None:
     if not same_shape(shape, expected):
         what = "nested graph's port" if node.kind == "Port" else node.kind
-        raise graph.error(node.path, f"this {what} gets the shape {shape}, expected {expected}")
+        hint = "; if that is a batch of samples, export with a batch of one" if shape[1:] == expected else ""
+        raise graph.error(node.path, f"this {what} gets the shape {shape}, expected {expected}{hint}")
 
 
 def _groups(graph: NirGraph, node: NirNode, weight: Shape, channels: int) -> int:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from bispik.backends.lava.compat import import_netx
 from bispik.backends.stream.reference import ReferenceStreamSession
 from bispik.compiler.stream.network import Output
-from bispik.compiler.stream.netx import write_netx
+from bispik.compiler.stream.netx import survives, write_netx
 from bispik.compiler.stream.program import (
     IntegerStreamInput,
     IntegerStreamNeurons,
@@ -174,6 +177,40 @@ def test_lava_dl_runs_them_as_the_reference(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(theirs["spikes"], expected.sent[program.output], err_msg=str(index))
                 spikes += int(theirs["spikes"].sum())
     assert spikes > 100
+
+
+@given(
+    weight=st.lists(
+        st.lists(st.one_of(st.integers(-127, 127), st.sampled_from([0, -1, -64, -127])), min_size=2, max_size=2),
+        min_size=1,
+        max_size=3,
+    ),
+    sign=st.sampled_from([0, 0, -1, 1]),
+)
+@example(weight=[[0, 0]], sign=0)
+@example(weight=[[-64, 0]], sign=0)
+@example(weight=[[-64, -3]], sign=0)
+@example(weight=[[127, -127]], sign=0)
+def test_weights_that_are_written_are_those_that_lava_uses(weight: list[list[int]], sign: int) -> None:
+    matrix = np.array(weight)
+    matrix = sign * np.abs(matrix) if sign else matrix
+    assert survives(matrix, [matrix]) == (lavas_weights(matrix) == matrix.tolist())
+
+
+def lavas_weights(matrix: npt.NDArray[np.int64]) -> list[list[float]] | None:
+    """What Lava's `Dense` multiplies by, as netx makes it; None if netx cannot."""
+    netx: Any = import_netx()
+    from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+
+    try:
+        with np.errstate(divide="ignore"):
+            scaled, bits, exponent, _ = netx.utils.optimize_weight_bits(matrix)
+    except OverflowError:
+        return None
+    mode = determine_sign_mode(scaled)
+    used = truncate_weights(clip_weights(scaled, mode, num_bits=8), mode, bits)
+    result: list[list[float]] = (used * 2.0**exponent).tolist()
+    return result
 
 
 # --- what does not fit ------------------------------------------------------------------------------------------------

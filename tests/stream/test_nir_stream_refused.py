@@ -100,6 +100,7 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     "short tau": (put("nodes/n/tau", np.full(4, 1e-4)), r"n: tau is 0.0001 s, shorter than the time step of 0.001 s"),
     "wrong neurons": (put("nodes/n/tau", np.ones(5)), r"n: tau has the shape \(5,\), but this LIF gets \(4,\)"),
     "wrong matrix": (put("nodes/w/weight", np.ones((4, 5))), r"w: this Affine gets the shape \(3,\), expected \(5,\)"),
+    "batch": (put("nodes/input/shape", np.array([2, 3])), r"w: .* \(2, 3\), expected \(3,\); if that is a batch"),
     "wrong rank": (put("nodes/w/weight", np.ones(4)), r"w: weight has the shape \(4,\), expected \(outputs, inputs\)"),
     "wrong bias": (put("nodes/w/bias", np.ones(3)), r"w: bias has the shape \(3,\), but this Affine gets \(4,\)"),
     "negative shape": (put("nodes/input/shape", np.array([-3])), r"input: shape is \[-3.0\], expected up to 8 whole"),
