@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
 from bispik.compiler.calibrate import largest_integer
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.program import NeuronProgram

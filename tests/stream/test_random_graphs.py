@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def networks(draw: st.DrawFn) -> tuple[Nodes, list[tuple[str, str]], int]:
     inner = [f"n{index}" for index in range(len(kinds))]
     nodes = {name: node(kind, rng) for name, kind in zip(inner, kinds, strict=True)}
     chain = ["input", *inner, "output"]
-    edges = set(zip(chain[:-1], chain[1:], strict=True))
+    edges = set(pairwise(chain))
     edges |= draw(st.sets(st.tuples(st.sampled_from(chain[:-1]), st.sampled_from(chain[1:])), max_size=3))
     return nodes | {"input": entry(N), "output": exit_(N)}, sorted(edges), seed
 
@@ -102,7 +103,7 @@ def linear(kind: Any, values: Array) -> Array:
 
 def output(kind: Any, name: str, arriving: Array, membranes: dict[str, Array]) -> Array:
     if isinstance(kind, nir.Threshold):
-        return (arriving > kind.threshold).astype(float)
+        return np.where(arriving > kind.threshold, 1.0, 0.0)
     if isinstance(kind, nir.LIF | nir.LI):
         membranes[name] = membranes[name] + DT / kind.tau * (arriving - membranes[name])
     elif isinstance(kind, nir.IF):
@@ -113,7 +114,7 @@ def output(kind: Any, name: str, arriving: Array, membranes: dict[str, Array]) -
         return membranes[name]
     spikes = membranes[name] > kind.v_threshold
     membranes[name] = np.where(spikes, 0.0, membranes[name])
-    return spikes.astype(float)
+    return np.where(spikes, 1.0, 0.0)
 
 
 def total(past: list[dict[str, Array]], sources: list[str], constants: dict[str, Array]) -> Array:
