@@ -52,10 +52,15 @@ def check_mapped_stream(mapped: MappedStream, where: str) -> None:
 
 
 def _check_places(mapped: MappedStream, where: str) -> None:
-    mesh, system = mapped.target.mesh, mapped.system
+    target, mesh, system = mapped.target, mapped.target.mesh, mapped.system
     sizes = (mesh.columns, mesh.rows, mesh.neurocores_per_router, mesh.usable_neurocores, system.chips)
     plausible = all(1 <= size.value <= 1 << 20 for size in (*sizes, system.chip_columns))
     expect(plausible, where, "a mesh or system of an impossible size")
+    stored = (target.storage.synapse_word_bits, *(limit for _, limit in target.resources.items()))
+    plausible = all(1 <= limit.value <= 1 << 40 for limit in stored) and all(
+        1 <= use.limit <= 1 << 40 for use in mapped.resources
+    )
+    expect(plausible, where, "a neurocore of an impossible size")
     for place, core in enumerate(mapped.neurocores):
         on_mesh = 0 <= core.x < mesh.columns.value and 0 <= core.y < mesh.rows.value
         fits = core.index == place and 0 <= core.chip < system.chips.value and on_mesh

@@ -128,6 +128,15 @@ def core(**values: Any) -> Change:
     return lambda found: replace(found, neurocores=(replace(found.neurocores[0], **values),))
 
 
+def target(table: str, name: str) -> Change:
+    def change(found: MappedStream) -> MappedStream:
+        entries = getattr(found.target, table)
+        changed = replace(entries, **{name: replace(getattr(entries, name), value=0)})
+        return replace(found, target=replace(found.target, **{table: changed}))
+
+    return change
+
+
 FULL = np.zeros(256, np.int32)
 HOSTILE: dict[str, tuple[Change, str]] = {
     "semantics": (program_with(semantics_version=9), r"made for stream semantics 9, this bispik runs 1"),
@@ -185,6 +194,9 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "rows beyond": (slices(stop=257), r"p: rows 0 to 257"),
     "node": (slices(node="q"), r"q: a neurocore holds what is not there"),
     "kind": (slices(kind="attention"), r"p: a neurocore holds what is not there"),
+    "mesh": (target("mesh", "columns"), r"a mesh or system of an impossible size"),
+    "word": (target("storage", "synapse_word_bits"), r"a neurocore of an impossible size"),
+    "limits": (target("resources", "neurons"), r"a neurocore of an impossible size"),
     "tokens": (slices(last_token=4), r"p: stored tokens in a stream"),
 }
 

@@ -100,7 +100,9 @@ def _projection(
     mapped: MappedStream, slices: list[Slice], layout: Layout, entry: IntegerStreamProjection
 ) -> ProjectionPlan:
     laid = LaidWiring(wiring=entry.wiring, layout=layout)
-    formats = tuple(stored_format(laid, part.start, part.stop, entry.bits, mapped.target) for part in slices)
+    formats: tuple[SynapseFormat, ...] = tuple(
+        stored_format(laid, part.start, part.stop, entry.bits, mapped.target) for part in slices
+    )
     filled = tuple(stored == "dense" and isinstance(entry.wiring, Sparse) for stored in formats)
     fan_out = np.zeros((entry.wiring.inputs // pool_size(entry.wiring), len(slices)))
     for index, part in enumerate(slices):
