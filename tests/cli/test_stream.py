@@ -26,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("network"), np.random.default_rng(0)
     hidden = nir.LIF(tau=np.full(12, 0.01), r=np.full(12, 10.0), v_leak=np.zeros(12), v_threshold=np.ones(12))
     nodes: dict[str, Any] = {
-        "input": nir.Input(np.array([6])),
+        "input": nir.Input({"input": np.array([6])}),
         "fc": nir.Affine(rng.normal(size=(12, 6)), 0.01 * rng.normal(size=12)),
         "hidden": hidden,
         "back": nir.Linear(0.1 * rng.normal(size=(12, 12))),
         "read": nir.Linear(rng.normal(size=(3, 12))),
         "out": nir.LIF(tau=np.full(3, 0.02), r=np.full(3, 10.0), v_leak=np.zeros(3), v_threshold=np.ones(3)),
-        "output": nir.Output(np.array([3])),
+        "output": nir.Output({"output": np.array([3])}),
     }
     edges = [("input", "fc"), ("fc", "hidden"), ("hidden", "back"), ("back", "hidden"), ("hidden", "read"),
              ("read", "out"), ("out", "output")]  # fmt: skip
