@@ -13,6 +13,7 @@ from its own loop, at its first visit, so that what reaches it from the Input co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 
 def execution_order(
@@ -30,20 +31,28 @@ def execution_order(
     sources = {name: [source for source in inputs[name] if source not in late] for name in names}
     loop = loops(names, sources)
     first = names.index(start)
-    pending = [*names[first + 1 :], *names[:first]]
-    done = {start: None}  # a dict, for a set that keeps its order
-    while pending:
-        deferred: list[str] = []
-        for name in pending:
-            missing = [source for source in sources[name] if source not in done]
-            of_its_loop = all(loop[source] == loop[name] for source in missing)
-            if of_its_loop and len(missing) < len(inputs[name]):  # something has reached it
-                done[name] = None
-            else:
-                deferred.append(name)
-        assert len(deferred) < len(pending), "every node is reached from the Input"
-        pending = deferred
-    return tuple(done)
+    place = {name: index for index, name in enumerate([*names[first:], *names[:first]])}
+    readers: dict[str, list[str]] = {name: [] for name in names}
+    outside = dict.fromkeys(names, 0)  # how much that is not of its loop has not run
+    for name in names:
+        for source in sources[name]:
+            readers[source].append(name)
+            outside[name] += loop[source] != loop[name]
+    reached = {start} | {name for name in names if not late.isdisjoint(inputs[name])}
+    queue = [(0, place[name], name) for name in reached if outside[name] == 0]
+    heapify(queue)
+    order: list[str] = []
+    while queue:
+        visit, at, name = heappop(queue)
+        order.append(name)
+        for reader in readers[name]:
+            waited = reader not in reached or outside[reader] > 0
+            reached.add(reader)
+            outside[reader] -= loop[name] != loop[reader]
+            if waited and outside[reader] == 0:
+                heappush(queue, (visit + (place[reader] < at), place[reader], reader))
+    assert len(order) == len(names), "every node is reached from the Input"
+    return tuple(order)
 
 
 def loops(names: Sequence[str], sources: Mapping[str, Sequence[str]]) -> dict[str, int]:

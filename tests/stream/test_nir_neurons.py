@@ -103,6 +103,65 @@ def test_a_membrane_at_the_threshold_does_not_spike(tmp_path: Path) -> None:
     assert sent(read(path, dt=DT), values).ravel().tolist() == [0, 0, 1, 0]
 
 
+def by_sinabs(kind: str) -> Array:
+    """sinabs 3.1.3, layers/functional/lif.py, with SingleSpike; ExpLeak takes its input whole."""
+    alpha = np.ones(N) if kind == "IF" else np.exp(-1 / (TAU / DT))
+    v, rows = np.zeros(N), []
+    for current in 2 * CURRENT:
+        v = alpha * v + (current * (1 - alpha) if kind == "LIF" else current)
+        spikes = (v - THRESHOLD >= 0).astype(float)
+        rows.append(v if kind == "LI" else spikes)
+        v = v if kind == "LI" else v - spikes * THRESHOLD
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("kind", ["LIF", "LI", "IF"])
+def test_sinabs(tmp_path: Path, kind: str) -> None:
+    steps = {"tau": TAU / DT, "r": np.ones(N), "v_leak": np.zeros(N)}
+    made = {
+        "LIF": nir.LIF(**steps, v_threshold=THRESHOLD),
+        "LI": nir.LI(**steps),
+        "IF": nir.IF(r=np.ones(N), v_threshold=THRESHOLD),
+    }
+    path = write(tmp_path, {"input": entry(N), "n": made[kind], "output": exit_(N)}, "input n output")
+    network, expected = read(path, "sinabs"), by_sinabs(kind)
+    assert (expected != 0).mean() > 0.02
+    np.testing.assert_allclose(sent(network, 2 * CURRENT), expected, rtol=1e-9, atol=1e-12)
+    assert (network.dt, network.discretisation) == (1.0, "exponential")
+    assert "MultiSpike" in network.origin
+
+
+def test_lava(tmp_path: Path) -> None:
+    """lava-nc 0.10.0, proc/lif/models.py in floating point, as the NIR paper's script sets it up."""
+    tau_syn, tau_mem = each(3e-4, 9e-4), each(3e-4, 9e-4)
+    node = nir.CubaLIF(
+        tau_syn=tau_syn,
+        tau_mem=tau_mem,
+        w_in=tau_syn / 1e-4,
+        r=tau_mem / 1e-4,
+        v_leak=np.zeros(N),
+        v_threshold=THRESHOLD,
+    )
+    network = read(write(tmp_path, {"input": entry(N), "n": node, "output": exit_(N)}, "input n output"), "lava")
+    u, v, rows = np.zeros(N), np.zeros(N), []
+    for current in CURRENT:
+        u = u * (1 - 1e-4 / tau_syn) + current
+        v = v * (1 - 1e-4 / tau_mem) + u
+        rows.append(v > THRESHOLD)
+        v = np.where(rows[-1], 0.0, v)
+    assert 0.02 < np.mean(rows) < 0.98
+    np.testing.assert_array_equal(sent(network, CURRENT), np.array(rows, float))
+
+
+def test_the_spikes_of_nengo_have_an_area_of_one(tmp_path: Path) -> None:
+    nodes = {"input": entry(N), "a": lif(N), "w": nir.Linear(np.eye(N)), "b": lif(N), "output": exit_(N)}
+    network = read(write(tmp_path, nodes, "input a w b output"), "nengo")
+    (into_b,) = network.populations[1].inputs
+    rate = 1 - np.exp(-1e-3 / 4e-3)
+    np.testing.assert_allclose(np.diag(into_b.weight), rate / 1e-3)
+    assert "not exactly as Nengo" in network.origin
+
+
 def test_scalars_hold_for_every_neuron_of_the_shape_that_arrives(tmp_path: Path) -> None:
     scalar = nir.LIF(**{key: np.array(1.0) for key in ("tau", "r", "v_leak", "v_threshold")})
     one = nir.LIF(**{key: np.array([1.0]) for key in ("tau", "r", "v_leak", "v_threshold")})

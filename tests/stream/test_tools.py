@@ -92,6 +92,15 @@ def test_norse(tmp_path: Path) -> None:
     assert_same_spikes(sent(network, spikes(5).numpy()), stepped(net, spikes(5)))
 
 
+def test_the_membrane_of_norse(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    readout = norse.LIBoxCell(norse.LIBoxParameters(tau_mem_inv=full(150.0, 3), v_leak=full(0.1, 3)))
+    net = norse.SequentialState(linear(5, 7), norse_lif(7), linear(7, 3), readout)
+    nir.write(tmp_path / "net.nir", norse.to_nir(net, torch.zeros(5)))
+    found = sent(read(tmp_path / "net.nir", "norse"), spikes(5).numpy())
+    np.testing.assert_allclose(found, stepped(net, spikes(5)), rtol=1e-4, atol=1e-5)
+
+
 def test_norse_convolutions(tmp_path: Path) -> None:
     torch.manual_seed(0)
     first, second = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(3, 4, 3, stride=2)
