@@ -12,12 +12,21 @@ namespace {
 constexpr int kSumsOfBlock = 1 << 17, kLeastSteps = 8, kMostSteps = 64;
 // Work that is worth another task: additions of weights, of which a neuron's own update counts as some.
 constexpr double kTaskWork = 1 << 17, kNeuronWork = 32, kFiring = 0.1;
+constexpr double kMatrixBytes = 1 << 19;  // of a strip's weights that stay in the second-level cache over a block
+constexpr int kLeastWidth = 128;
 constexpr std::int64_t kSharedValues = 1 << 15;  // outputs that are worth listing on several threads
 
 std::size_t at(int index) { return static_cast<std::size_t>(index); }
 
 Events events_of(const std::vector<std::int32_t>& sources, const std::vector<std::int32_t>& values, int exponent) {
     return {sources.data(), values.empty() ? nullptr : values.data(), static_cast<int>(sources.size()), exponent};
+}
+
+// Whether a population's neurons run in strips whose sums are small, however many there are.
+bool in_strips(const StreamPopulation& population) {
+    return std::ranges::all_of(population.inputs, [](const StreamSynapses& input) {
+        return std::holds_alternative<DenseSynapses>(input.wiring);
+    });
 }
 
 // sums[n - first] += what events cause at neuron n, for first <= n < first + width.
@@ -94,8 +103,10 @@ StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels,
       component_of_(network.populations.size() + 1, -1),
       past_(network.populations.size() + 1),
       states_(network.populations.size()) {
-    int largest = network.input_size;
-    for (const StreamPopulation& population : network.populations) largest = std::max(largest, population.size());
+    int largest = 1;
+    for (const StreamPopulation& population : network.populations) {
+        if (!in_strips(population)) largest = std::max(largest, population.size());
+    }
     block_steps_ = std::clamp(kSumsOfBlock / largest, kLeastSteps, kMostSteps);
     for (std::size_t component = 0; component < components_.size(); ++component) {
         std::size_t narrow = 0, wide = 0, outputs = 0;
@@ -186,12 +197,19 @@ void StreamEngine::run_loop(const Component& component, int steps) {
 // Call strip(first, width) for strips of a population's neurons, on as many threads as are worth it.
 void StreamEngine::share(int index, int steps, const std::function<void(int, int)>& strip) {
     const StreamPopulation& population = network_.populations[at(index)];
-    double each = kNeuronWork;
-    for (const StreamSynapses& input : population.inputs) each += kFiring * input.fan_in;
+    double each = kNeuronWork, column = 0;  // work and bytes of a neuron
+    for (const StreamSynapses& input : population.inputs) {
+        each += kFiring * input.fan_in;
+        if (std::holds_alternative<DenseSynapses>(input.wiring)) column += input.fan_in;
+    }
     const double worthwhile = each * steps * population.size() / kTaskWork;
-    const int threads = pool_.threads(), most = threads == 1 ? 1 : 2 * threads;
+    // Every strip looks at all events, which is much of a convolution's work and little of a matrix's.
+    const int threads = pool_.threads(), most = threads == 1 || !in_strips(population) ? threads : 2 * threads;
     const int tasks = static_cast<int>(std::clamp<double>(worthwhile, 1, most));
-    const int width = (population.size() + tasks - 1) / tasks;
+    int width = (population.size() + tasks - 1) / tasks;
+    if (steps > 1 && column * width > 2 * kMatrixBytes) {
+        width = std::max(kLeastWidth, static_cast<int>(kMatrixBytes / column) / kLeastWidth * kLeastWidth);
+    }
     pool_.run((population.size() + width - 1) / width, [&](int task) {
         const int first = task * width;
         strip(first, std::min(width, population.size() - first));
