@@ -104,7 +104,58 @@ void expect_equal(const RandomStream& made, const std::vector<Numbers>& values, 
     expect(engine.position() == static_cast<std::int64_t>(values.size()), where + "position");
 }
 
+void test_collect(Random& random, const Kernels& kernels) {
+    const int size = random.number(0, 200), rate = random.one_of({0, 10, 100});
+    Exact<std::int32_t> values(at(size), random.number(0, 15));
+    Numbers wanted;
+    for (int j = 0; j < size; ++j) {
+        values[at(j)] = random.number(1, 100) <= rate ? random.one_of({1, -1, 1 << 30}) : 0;
+        if (values[at(j)]) wanted.push_back(j);
+    }
+    Exact<std::int32_t> places(at(size) + kPlacesBehind, random.number(0, 15));
+    const std::size_t count = at(kernels.collect(values.data(), size, places.data()));
+    expect(count == wanted.size(), "collect: another number of places");
+    expect_same(places.data(), wanted.data(), count, "collect");
+}
+
+// Any weights, also more of them than 16 bits hold, whose memory ends with the last row.
+void test_add_events(Random& random, const Kernels& kernels) {
+    const int depth = random.one_of({1, 5, 252, 700, random.number(1, 700)});
+    const int width = random.one_of({1, 31, 64, 1024, 1025, random.number(1, 2100)});
+    const std::size_t stride = at(width + random.number(0, 70));
+    Exact<std::int8_t> weights(at(depth - 1) * stride + at(width), random.number(0, 63));
+    fill_weights(random, weights);
+    const double rate = random.one_of({0, 5, 30, 100}) / 100.0;
+    const bool graded = random.chance(.5);
+    const int shift = random.one_of({0, 6, 12});
+    std::vector<std::int32_t> sources, values;
+    for (int k = 0; k < depth; ++k) {
+        if (!random.chance(rate)) continue;
+        sources.push_back(k);
+        if (graded) values.push_back(random.one_of({1, -1, 255, -3}));
+    }
+    Exact<std::uint32_t> sums(at(width), random.number(0, 15));
+    std::vector<std::uint32_t> wanted(at(width));
+    for (std::size_t j = 0; j < wanted.size(); ++j) {
+        sums[j] = static_cast<std::uint32_t>(random.word());
+        std::int64_t sum = 0;
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            sum += std::int64_t{weights[at(sources[i]) * stride + j]} * (graded ? values[i] : 1) * (1 << shift);
+        }
+        wanted[j] = sums[j] + static_cast<std::uint32_t>(sum);
+    }
+    kernels.add_events(weights.data(), stride,
+                       {sources.data(), graded ? values.data() : nullptr, static_cast<int>(sources.size()), shift},
+                       width, sums.data());
+    expect_same(sums.data(), wanted.data(), wanted.size(), "add_events");
+}
+
 }  // namespace
+
+void test_stream_kernels(Random& random, const Kernels& kernels) {
+    test_collect(random, kernels);
+    test_add_events(random, kernels);
+}
 
 void test_stream(Random& random) {
     const bool longer = random.chance(.3);
