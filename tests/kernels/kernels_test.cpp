@@ -289,6 +289,7 @@ void test_kernels(Random& random, const Kernels& kernels) {
     test_run_neurons(random, kernels);
     test_attend(random, kernels);
     test_masks(random, kernels);
+    test_stream_kernels(random, kernels);
 }
 
 }  // namespace bispik::test

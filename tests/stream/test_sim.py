@@ -16,17 +16,11 @@ from bispik.backends.sim.kernel_path import VARIABLE, available_paths
 from bispik.backends.stream.activity import StreamActivity
 from bispik.backends.stream.reference import ReferenceStreamSession
 from bispik.backends.stream.sim import SimStreamSession
-from bispik.compiler.stream.network import Output, StreamReset
-from bispik.compiler.stream.program import (
-    IntegerStreamInput,
-    IntegerStreamNeurons,
-    IntegerStreamPopulation,
-    IntegerStreamProjection,
-    StreamProgram,
-)
-from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, Wiring
+from bispik.compiler.stream.program import IntegerStreamNeurons, IntegerStreamPopulation, StreamProgram
+from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse
 from bispik.models.errors import BispikError
 from tests.stream.random_programs import LARGER, STEPS_MAX, programs, random_input
+from tests.stream.small_programs import constants, population, program_of, random_synapses, synapses
 
 LARGEST, LOWEST = 2**31 - 1, -(2**31)
 
@@ -130,51 +124,6 @@ def test_sim_equals_reference_whatever_the_numbers(program: StreamProgram, seed:
     assert_runs_alike(program, random_parts(program, seed, STEPS_MAX, split), threads=1 + seed % 2)
 
 
-def constants(
-    size: int, *, reset: StreamReset = "soft", output: Output = "spikes", **numbers: int
-) -> IntegerStreamNeurons:
-    """Neurons without leak and memory whose threshold is 64, but for what is given."""
-
-    def same(name: str, value: int) -> npt.NDArray[np.int32]:
-        return np.full(size, numbers.get(name, value), np.int32)
-
-    return IntegerStreamNeurons(
-        program="bispik",
-        reset=reset,
-        output=output,
-        current_decay=same("current_decay", 4096),
-        decay=same("decay", 0),
-        threshold=same("threshold", 64),
-        subtract=same("subtract", 65 if reset == "soft" else 0),
-        bias=same("bias", 0),
-        initial=same("initial", 0),
-        initial_current=same("initial_current", 0),
-    )
-
-
-def synapses(source: str, wiring: Wiring, weight: int, *, exponent: int = 6, delay: int = 0) -> IntegerStreamProjection:
-    weights = np.full(wiring.weight_shape, weight, np.int8)
-    return IntegerStreamProjection(source=source, wiring=wiring, weight=weights, exponent=exponent, bits=8, delay=delay)
-
-
-def population(name: str, neurons: IntegerStreamNeurons, *inputs: IntegerStreamProjection) -> IntegerStreamPopulation:
-    return IntegerStreamPopulation(name=name, shape=(neurons.size,), inputs=inputs, neurons=neurons)
-
-
-def program_of(size: int, *populations: IntegerStreamPopulation, low: int = 0, high: int = 1) -> StreamProgram:
-    return StreamProgram(
-        input=IntegerStreamInput(name="input", shape=(size,), size=size, low=low, high=high, unit=1.0),
-        populations=populations,
-        output=populations[-1].name,
-        dt=1e-3,
-        discretisation="euler",
-        origin="made by a test",
-        bits=8,
-        neuron_program="bispik",
-        membrane_scale={p.name: np.ones(p.size) for p in populations},
-    )
-
-
 def test_a_membrane_at_its_threshold_does_not_spike_and_one_above_does() -> None:
     one = OneToOne(size=1)
     at, above = (
@@ -215,20 +164,17 @@ def test_a_delay_of_any_length_with_feeds_of_any_length(delay: int, feed: int) -
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("delay", [1, 2, 70])
 def test_a_loop_of_two_populations_that_feeds_others(threads: int, delay: int) -> None:
-    rng = np.random.default_rng(delay)
-    size = 90
-
-    def random_synapses(source: str, delay: int) -> IntegerStreamProjection:
-        wiring = Dense(inputs=size, outputs=size)
-        made = synapses(source, wiring, 0, delay=delay)
-        return replace(made, weight=rng.integers(-128, 128, wiring.weight_shape).astype(np.int8))
-
-    neurons = constants(size, threshold=9000, subtract=9001, decay=300, current_decay=2000)
-    before = population("before", neurons, random_synapses("input", 0))
-    one = population("one", neurons, random_synapses("before", 0), random_synapses("two", delay))
-    two = population("two", neurons, random_synapses("one", 0), random_synapses("input", 3))
-    behind = population("behind", replace(neurons, output="membrane", reset="none"), random_synapses("one", 5))
-    program = program_of(size, before, one, two, behind)
+    square = Dense(inputs=90, outputs=90)
+    neurons = constants(90, threshold=9000, subtract=9001, decay=300, current_decay=2000)
+    before = population("before", neurons, random_synapses("input", square, 1))
+    one = population(
+        "one", neurons, random_synapses("before", square, 2), random_synapses("two", square, 3, delay=delay)
+    )
+    two = population("two", neurons, random_synapses("one", square, 4), random_synapses("input", square, 5, delay=3))
+    behind = population(
+        "behind", replace(neurons, output="membrane", reset="none"), random_synapses("one", square, 6, delay=5)
+    )
+    program = program_of(90, before, one, two, behind)
     (ran, _) = assert_runs_alike(program, random_parts(program, 1, 140, 71), threads=threads)
     assert 0.02 < ran.sent["two"].mean() < 0.9
 
@@ -240,6 +186,35 @@ def test_a_population_that_takes_only_what_a_later_one_sent_before() -> None:
     program = program_of(3, early, late)
     (ran,) = assert_runs_alike(program, [random_input(program, np.random.default_rng(0), 150)])
     np.testing.assert_array_equal(ran.sent["early"][1:], ran.sent["late"][:-1])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_populations_that_run_in_strips(threads: int) -> None:
+    """A matrix larger than a cache, and a loop over more neurons than one task has."""
+    wide = random_synapses("input", Dense(inputs=1500, outputs=1100), 1)
+    loop = (synapses("input", OneToOne(size=1500), 40), synapses("many", OneToOne(size=1500), -30, delay=1))
+    spread = random_synapses(
+        "many",
+        Convolution(
+            source=(1, 1, 1500),
+            target=(6, 1, 1500),
+            kernel=(1, 3),
+            stride=(1, 1),
+            padding=(0, 1),
+            dilation=(1, 1),
+            groups=1,
+        ),
+        2,
+    )
+    again = synapses("maps", OneToOne(size=9000), -20, delay=1)
+    program = program_of(
+        1500,
+        population("wide", constants(1100, threshold=60_000, decay=300), wide),
+        population("many", constants(1500, threshold=1500), *loop),
+        population("maps", constants(9000, threshold=5000), spread, again),
+    )
+    (ran, _) = assert_runs_alike(program, random_parts(program, 3, 24, 20), available_paths()[-1:], threads)
+    assert all(0.02 < sent.mean() < 0.9 for sent in ran.sent.values())
 
 
 def test_maps_of_many_channels_beside_other_synapses_and_graded_input() -> None:
@@ -260,10 +235,6 @@ def test_maps_of_many_channels_beside_other_synapses_and_graded_input() -> None:
         inputs=126, outputs=360, starts=np.searchsorted(rows, np.arange(361)), sources=sources.astype(np.int32)
     )
 
-    def random_synapses(source: str, wiring: Wiring, delay: int = 0) -> IntegerStreamProjection:
-        made = synapses(source, wiring, 0, delay=delay)
-        return replace(made, weight=rng.integers(-128, 128, wiring.weight_shape).astype(np.int8))
-
     def varied(size: int) -> IntegerStreamNeurons:
         made = constants(size, decay=400)
         return replace(
@@ -271,17 +242,17 @@ def test_maps_of_many_channels_beside_other_synapses_and_graded_input() -> None:
         )
 
     populations = (
-        population("first", varied(240), random_synapses("input", first)),
+        population("first", varied(240), random_synapses("input", first, 1)),
         population(
             "second",
             varied(360),
-            random_synapses("first", second),
-            random_synapses("input", skip, 2),
-            random_synapses("second", OneToOne(size=360), 1),
+            random_synapses("first", second, 2),
+            random_synapses("input", skip, 3, delay=2),
+            random_synapses("second", OneToOne(size=360), 4, delay=1),
         ),
-        population("pooled", varied(72), random_synapses("second", pooled)),
+        population("pooled", varied(72), random_synapses("second", pooled, 5)),
         population(
-            "read", replace(varied(5), output="membrane"), random_synapses("pooled", Dense(inputs=72, outputs=5))
+            "read", replace(varied(5), output="membrane"), random_synapses("pooled", Dense(inputs=72, outputs=5), 6)
         ),
     )
     program = program_of(126, *populations, low=-3, high=200)

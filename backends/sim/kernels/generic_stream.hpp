@@ -14,6 +14,7 @@ namespace generic {
 // --- Synapses ---
 
 constexpr int kRowsTogether = 4;      // of which each sum is loaded and stored once
+constexpr int kEventsAhead = 8;       // whose weights are fetched before they are needed
 constexpr int kShortAdditions = 252;  // of int8 weights that an int16 holds, in whole groups
 
 template <typename Sum>
@@ -59,6 +60,9 @@ inline void add_spike_rows(const std::int8_t* weights, std::size_t stride, const
         std::memset(short_sums, 0, static_cast<std::size_t>(width) * sizeof *short_sums);
         int i = first;
         for (; i + kRowsTogether <= stop; i += kRowsTogether) {
+            for (int ahead = i + kEventsAhead; ahead < least(i + kEventsAhead + kRowsTogether, events.count); ++ahead) {
+                for (int j = 0; j < width; j += 64) __builtin_prefetch(row(ahead) + j, 0, 3);
+            }
             const std::int8_t *a = row(i), *b = row(i + 1), *c = row(i + 2), *d = row(i + 3);
             for (int j = 0; j < width; ++j) {
                 short_sums[j] = static_cast<std::int16_t>(short_sums[j] + ((a[j] + b[j]) + (c[j] + d[j])));
@@ -121,9 +125,15 @@ void add_map_of(const MapSynapses& given, const Events& events, int first, int w
         const std::uint32_t channel = divided(source, map.per_area), place = source - channel * map.area;
         const std::uint32_t y = divided(place, map.per_width), x = place - y * map.width;
         const std::int16_t* weights = map.weights + std::size_t(channel) * std::size_t(map.kernel);
+        const std::int32_t rows = map.row_starts[y], rows_end = map.row_starts[y + 1];
+        if (rows == rows_end) continue;
+        // The further down in the kernel, the further up in the target.
+        const int bottom = map.groups[channel] - first + map.row_taps[rows].target;
+        const int top = map.groups[channel] - first + map.row_taps[rows_end - 1].target;
+        if (bottom + map.extent <= 0 || top >= width) continue;
         const Run *begin = map.column_runs + map.column_starts[x], *end = map.column_runs + map.column_starts[x + 1];
         const int group = map.groups[channel] - first;
-        for (std::int32_t r = map.row_starts[y]; r < map.row_starts[y + 1]; ++r) {
+        for (std::int32_t r = rows; r < rows_end; ++r) {
             const Tap row = map.row_taps[r];
             for (const Run* run = begin; run < end; ++run) {
                 const std::int16_t* taken = weights + row.weight + run->weight;

@@ -41,6 +41,7 @@ struct MapSynapses {
     const Tap* row_taps;                // of source row y: [row_starts[y], row_starts[y + 1])
     const std::int32_t* column_starts;  // [source columns + 1]
     const Run* column_runs;
+    int extent;  // no neuron of a target's row lies further behind its first in a group
     int stride;  // between the neurons of a run; if not 1, a run has one weight per channel
 };
 

@@ -146,6 +146,8 @@ MapSynapses ConvolutionSynapses::map() const {
             row_taps.data(),
             column_starts.data(),
             column_runs.data(),
+            adjacent() ? geometry.target[2] * (beside ? geometry.target[0] : 1)
+                       : geometry.target[0] * geometry.target[1] * geometry.target[2],
             adjacent() ? 1 : geometry.target[1] * geometry.target[2]};
 }
 
