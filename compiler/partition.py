@@ -5,33 +5,92 @@ Three ideas, in this order:
 1. Populations with dense synapses, and the readout, need nearly all the memory. They are laid along a tape in the order
    of the network, and the tape is cut where a neurocore is full: neurocores are full and neighbours stay neighbours.
    A cut is moved rather than leave a sliver.
-2. Attention keeps whole heads together, a norm all of its channels. A head that does not fit beside a full load of
-   synapses gets a neurocore of the tape before the synapses do; one that fits into no neurocore is cut by stored
-   tokens, and its partial sums add up.
+2. Attention keeps whole heads together, a norm all of its channels. Heads that do not fit beside a full load of synapses
+   get their share of neurocores of the tape before the synapses do; one that fits into no neurocore is cut by stored
+   tokens, and its partial sums add up. How many share a neurocore, and into how many parts a head is cut, is what
+   leaves most rows of synapses room (`seeding`).
 3. The rest (one-to-one populations, joins, norms, small heads) goes into the gaps nearest to its place on the tape.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
-from bispik.compiler.demand import Use, rows_per_word, slice_use
+from bispik.compiler.capacity import Amounts, Capacity, fits, less, total
 from bispik.compiler.mapping import InputRange, Slice
+from bispik.compiler.seeding import SLIVER, Seeding, choose_seeding, smallest_slice
 from bispik.compiler.shapes import NetworkShape, NodeShape
-from bispik.compiler.target import Target
+from bispik.compiler.target import RESOURCES, Target
 from bispik.models.errors import BispikError
-
-SLIVER = 1 / 16
-"""No slice is a smaller share than this of what an empty neurocore would take, or of its node, if that is less."""
 
 REACH = 32
 """Neurocores along the tape, each way, among which a gap is looked for: a quarter of a Loihi 2 chip."""
 
 
-def partition(network: NetworkShape, target: Target) -> tuple[tuple[Slice, ...], ...]:
-    """Return the slices of each neurocore; every row of every node is in one slice, every stored token of a head too.
+class Cut(NamedTuple):
+    """Rows [start, stop) of the network's node ``node``, and of attention the stored tokens [first, last)."""
+
+    node: int
+    start: int
+    stop: int
+    first_token: int
+    last_token: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Packing:
+    """A network cut to neurocores. Counts come from the cuts; slices, of which there are many, are made on request."""
+
+    capacity: Capacity
+    neurocores: tuple[tuple[Cut, ...], ...]
+    busiest: Amounts
+    """Of each resource, the largest use of a neurocore."""
+
+    @cached_property
+    def use_by_node(self) -> Mapping[str, Amounts]:
+        """By node, in order, its use of each resource over all neurocores."""
+        sizes = Counter(
+            (cut.node, cut.stop - cut.start, cut.last_token - cut.first_token) for cuts in self.neurocores for cut in cuts
+        )
+        uses: list[list[Amounts]] = [[] for _ in self.capacity.network.nodes]
+        for (node, rows, tokens), times in sizes.items():
+            use = self.capacity.use(self.capacity.network.nodes[node], rows, tokens)
+            uses[node].append(tuple(times * amount for amount in use))
+        return {node.name: total(parts) for node, parts in zip(self.capacity.network.nodes, uses, strict=True)}
+
+    def slices(self) -> tuple[tuple[Slice, ...], ...]:
+        """Return the slices of each neurocore."""
+        return tuple(tuple(self._slice(cut) for cut in cuts) for cuts in self.neurocores)
+
+    def _slice(self, cut: Cut) -> Slice:
+        node = self.capacity.network.nodes[cut.node]
+        inputs = tuple(
+            InputRange(index=index, source=entry.source, start=cut.start, stop=cut.stop)
+            if entry.one_to_one
+            else InputRange(index=index, source=entry.source, start=0, stop=entry.fan_in)
+            for index, entry in enumerate(node.inputs)
+        )
+        use = self.capacity.use(node, cut.stop - cut.start, cut.last_token - cut.first_token)
+        return Slice(
+            node=node.name,
+            kind=node.kind,
+            start=cut.start,
+            stop=cut.stop,
+            inputs=inputs,
+            use=dict(zip(RESOURCES, use, strict=True)),
+            first_token=cut.first_token,
+            last_token=cut.last_token,
+        )
+
+
+def pack(network: NetworkShape, target: Target) -> Packing:
+    """Cut a network and pack it; every row of every node is in one cut, every stored token of a head too.
 
     Neighbouring neurocores hold neighbouring parts of the network.
 
@@ -41,191 +100,155 @@ def partition(network: NetworkShape, target: Target) -> tuple[tuple[Slice, ...],
     return _Packer(network, target).packed()
 
 
-@dataclass(slots=True)
+def partition(network: NetworkShape, target: Target) -> tuple[tuple[Slice, ...], ...]:
+    """Return the slices of each neurocore; see `pack`."""
+    return pack(network, target).slices()
+
+
+@dataclass(slots=True, eq=False)
 class _Bin:
     """A neurocore being filled."""
 
     position: float
     """Along the tape."""
-    free: Use
-    slices: list[Slice] = field(default_factory=list)
+    free: Amounts
+    cuts: list[Cut] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """A node that goes into gaps, and the bin of the tape that was being filled when its turn came."""
 
-    node: NodeShape
+    index: int
     anchor: int
 
 
 class _Packer:
     def __init__(self, network: NetworkShape, target: Target) -> None:
         self.network, self.target = network, target
-        self.limits: Use = {name: limit.value for name, limit in target.resources.items()}
+        self.capacity = Capacity(network, target)
         self.tape: list[_Bin] = []
         self.beside: list[_Bin] = []
         self.current = 0
-        self.uses: dict[tuple[str, int, int], Use] = {}
 
-    def packed(self) -> tuple[tuple[Slice, ...], ...]:
-        waiting: list[_Waiting] = []
-        for index, node in enumerate(self.network.nodes):
+    def packed(self) -> Packing:
+        for node in self.network.nodes:
             self._require_row_fits(node)
-            if any(not entry.one_to_one for entry in node.inputs):
-                self._lay(node)
-            elif node.kind == "attention" and self._crowds_out_synapses(node):
-                self._seed(node, self._tape_ahead(index))
-            else:
-                waiting.append(_Waiting(node, self.current))
+        waiting: list[_Waiting] = []
+        seeds = self._where_to_seed()
+        seeded: set[int] = set()
+        for index, node in enumerate(self.network.nodes):
+            if index in seeds:
+                attention, around = seeds[index]
+                if seeding := choose_seeding(self.capacity, self.network.nodes[attention], around):
+                    self._seed(attention, seeding)
+                    seeded.add(attention)
+            if _has_matrix(node):
+                self._lay(index)
+            elif index not in seeded:
+                waiting.append(_Waiting(index, self.current))
         for item in waiting:
-            self._settle(item.node, item.anchor)
-        order = {node.name: place for place, node in enumerate(self.network.nodes)}
-        used = sorted((b for b in self.tape + self.beside if b.slices), key=lambda b: b.position)
-        return tuple(tuple(sorted(b.slices, key=lambda part: order[part.node])) for b in used)
+            self._settle(item.index, item.anchor)
+        used = sorted((b for b in self.tape + self.beside if b.cuts), key=lambda b: b.position)
+        least = map(min, zip(*(b.free for b in used), strict=True)) if used else self.capacity.limits
+        return Packing(
+            capacity=self.capacity,
+            neurocores=tuple(tuple(sorted(b.cuts)) for b in used),
+            busiest=less(self.capacity.limits, tuple(least)),
+        )
 
     # --- 1. the tape ---
 
-    def _lay(self, node: NodeShape) -> None:
-        whole = self._room(node, self.limits, node.size)
-        smallest = min(node.size, ceil(whole * SLIVER))
+    def _lay(self, index: int) -> None:
+        node, capacity = self.network.nodes[index], self.capacity
+        whole, smallest = capacity.whole(node), smallest_slice(capacity, node)
         start = 0
         while start < node.size:
             left = node.size - start
-            rows = self._room(node, self._bin(self.current).free, min(whole, left))
+            into = self._bin(self.current)
+            rows = capacity.room(node, into.free, min(whole, left))
             if 0 < left - rows < smallest:
-                rows = self._whole_words(node, left - smallest)
+                rows = capacity.whole_words(node, left - smallest)
             if rows < min(smallest, left):
                 self.current += 1
                 continue
-            self._put(node, self._bin(self.current), start, start + rows)
+            self._put(index, into, start, start + rows)
             start += rows
 
     def _bin(self, index: int) -> _Bin:
         while index >= len(self.tape):
-            self.tape.append(_Bin(position=len(self.tape), free=dict(self.limits)))
+            self.tape.append(_Bin(position=len(self.tape), free=self.capacity.limits))
         return self.tape[index]
 
-    # --- 2. heads that need a neurocore of the tape ---
+    # --- 2. heads that need neurocores of the tape ---
 
-    def _crowds_out_synapses(self, node: NodeShape) -> bool:
-        """Say whether one head is too large for what a neurocore full of synapses has left."""
-        full = self.limits["synapse_memory"]
-        left = {**self.limits, "synapse_memory": 0, "memory": self.limits["memory"] - full}
-        return not _fits(self._use(node, node.head_dim), left)
+    def _where_to_seed(self) -> dict[int, tuple[int, tuple[NodeShape, ...]]]:
+        """Return each attention and the nodes of the tape around it, by the index of the first of them.
 
-    def _tape_ahead(self, index: int) -> int:
-        """Return how many neurocores the synapses between this attention and the next one fill."""
-        bytes_ahead = 0
-        for node in self.network.nodes[index + 1 :]:
+        They begin with the first matrix that the attention reads, and end where those of the next attention begin.
+        """
+        nodes = self.network.nodes
+        places = {node.name: index for index, node in enumerate(nodes)}
+        first: dict[int, int] = {}
+        for index, node in enumerate(nodes):
             if node.kind == "attention":
-                break
-            bytes_ahead += self._use(node, node.size)["synapse_memory"]
-        return ceil(bytes_ahead / self.limits["synapse_memory"])
+                sources = [places[entry.source] for entry in node.inputs if entry.source in places]
+                first[min((place for place in sources if _has_matrix(nodes[place])), default=index)] = index
+        bounds = [*sorted(first), len(nodes)]
+        return {
+            start: (first[start], tuple(node for node in nodes[start:stop] if _has_matrix(node)))
+            for start, stop in pairwise(bounds)
+        }
 
-    def _seed(self, node: NodeShape, tape_ahead: int) -> None:
-        """Spread heads evenly over the neurocores that the tape comes to next; it fills up what they leave."""
-        window = self.network.window
-        parts = self._parts_of_a_head(node)
-        bounds = [round(window * part / parts) for part in range(parts + 1)]
+    def _seed(self, index: int, seeding: Seeding) -> None:
+        """Put heads on the neurocores that the tape comes to next; it fills up what they leave."""
+        node, window = self.network.nodes[index], self.network.window
+        bounds = [round(window * part / seeding.parts) for part in range(seeding.parts + 1)]
         pieces = [
             (start, first, last) for start in range(0, node.size, node.head_dim) for first, last in pairwise(bounds)
         ]
-        each = max(1, ceil(len(pieces) / max(1, tape_ahead)))
-        seeded: _Bin | None = None
-        for start, first, last in pieces:
-            use = self._use(node, node.head_dim, last - first)
-            if seeded is None or len(seeded.slices) == each or not _fits(use, seeded.free):
+        for number, (start, first, last) in enumerate(pieces):
+            if number % seeding.each == 0:
                 seeded = self._bin(len(self.tape))
-            self._put(node, seeded, start, start + node.head_dim, (first, last))
-
-    def _parts_of_a_head(self, node: NodeShape) -> int:
-        """Return into how many ranges of stored tokens a head must be cut to fit into an empty neurocore."""
-        parts = 1
-        while not _fits(self._use(node, node.head_dim, ceil(self.network.window / parts)), self.limits):
-            parts += 1
-        return parts
+            self._put(index, seeded, start, start + node.head_dim, (first, last))
 
     # --- 3. the gaps ---
 
-    def _settle(self, node: NodeShape, anchor: int) -> None:
+    def _settle(self, index: int, anchor: int) -> None:
         """Fill the nearest gap that takes all; else the largest gaps in reach; else a neurocore of its own."""
+        node = self.network.nodes[index]
         smallest = node.together if node.together > 1 else ceil(node.size * SLIVER)
-        start = 0
-        while start < node.size:
-            left = node.size - start
-            gap = self._gap(node, left, anchor)
-            if gap is None or self._room(node, gap.free, left) < min(smallest, left):
-                gap = _Bin(position=anchor + 0.5, free=dict(self.limits))
-                self.beside.append(gap)
-            rows = self._room(node, gap.free, left)
-            self._put(node, gap, start, start + rows)
-            start += rows
-
-    def _gap(self, node: NodeShape, rows: int, anchor: int) -> _Bin | None:
         near = self.tape[max(0, anchor - REACH) : anchor + REACH + 1]
         near += [b for b in self.beside if abs(b.position - anchor) <= REACH]
         near.sort(key=lambda b: abs(b.position - anchor))
-        use = self._use(node, rows)
-        takes_all = next((b for b in near if _fits(use, b.free)), None)
-        return takes_all or max(near, key=lambda b: self._room(node, b.free, rows), default=None)
+        start = 0
+        while start < node.size:
+            left = node.size - start
+            gap = self._gap(node, left, near)
+            if gap is None or self.capacity.room(node, gap.free, left) < min(smallest, left):
+                gap = _Bin(position=anchor + 0.5, free=self.capacity.limits)
+                self.beside.append(gap)
+                near.append(gap)
+            rows = self.capacity.room(node, gap.free, left)
+            self._put(index, gap, start, start + rows)
+            start += rows
+
+    def _gap(self, node: NodeShape, rows: int, near: list[_Bin]) -> _Bin | None:
+        use = self.capacity.use(node, rows)
+        takes_all = next((b for b in near if fits(use, b.free)), None)
+        return takes_all or max(near, key=lambda b: self.capacity.room(node, b.free, rows), default=None)
 
     # --- what all three need ---
 
-    def _use(self, node: NodeShape, rows: int, tokens: int | None = None) -> Use:
-        """Return the use of so many rows, by default with all stored tokens."""
-        tokens = self.network.window if tokens is None else tokens
-        key = (node.name, rows, tokens)
-        if key not in self.uses:
-            self.uses[key] = slice_use(node, rows, tokens, self.network, self.target)
-        return self.uses[key]
-
-    def _room(self, node: NodeShape, free: Use, at_most: int) -> int:
-        """Return how many rows fit: all of ``at_most``, or the largest smaller number of whole heads or words."""
-        if _fits(self._use(node, at_most), free):
-            return at_most
-        fits, too_many = 0, at_most
-        while too_many - fits > 1:
-            middle = (fits + too_many) // 2
-            if _fits(self._use(node, middle), free):
-                fits = middle
-            else:
-                too_many = middle
-        return self._whole_words(node, fits)
-
-    def _whole_words(self, node: NodeShape, rows: int) -> int:
-        """Round down to whole heads or norms, or to rows that fill words of synapse memory, if at least one."""
-        if node.together > 1:
-            return rows - rows % node.together
-        word = rows_per_word(node, self.target)
-        return rows if rows < word else rows - rows % word
-
-    def _put(self, node: NodeShape, into: _Bin, start: int, stop: int, tokens: tuple[int, int] | None = None) -> None:
+    def _put(self, index: int, into: _Bin, start: int, stop: int, tokens: tuple[int, int] | None = None) -> None:
         """Put rows [start, stop) into a neurocore; of attention only some stored tokens, if they are given."""
+        node = self.network.nodes[index]
         first, last = tokens or (0, self.network.window if node.kind == "attention" else 0)
-        use = self._use(node, stop - start, last - first)
-        inputs = tuple(
-            InputRange(index=index, source=entry.source, start=start, stop=stop)
-            if entry.one_to_one
-            else InputRange(index=index, source=entry.source, start=0, stop=entry.fan_in)
-            for index, entry in enumerate(node.inputs)
-        )
-        into.free = {name: amount - use[name] for name, amount in into.free.items()}
-        into.slices.append(
-            Slice(
-                node=node.name,
-                kind=node.kind,
-                start=start,
-                stop=stop,
-                inputs=inputs,
-                use=use,
-                first_token=first,
-                last_token=last,
-            )
-        )
+        into.free = less(into.free, self.capacity.use(node, stop - start, last - first))
+        into.cuts.append(Cut(node=index, start=start, stop=stop, first_token=first, last_token=last))
 
     def _require_row_fits(self, node: NodeShape) -> None:
-        use = self._use(node, node.together, 1)
+        use = dict(zip(RESOURCES, self.capacity.use(node, node.together, 1), strict=True))
         for name, limit in self.target.resources.items():
             if use[name] > limit.value:
                 needed = f"needs {name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit} of a neurocore"
@@ -241,5 +264,6 @@ class _Packer:
                 )
 
 
-def _fits(use: Use, free: Use) -> bool:
-    return all(use[name] <= amount for name, amount in free.items())
+def _has_matrix(node: NodeShape) -> bool:
+    """Say whether a node has synapses from all outputs of a source to all of its rows."""
+    return any(not entry.one_to_one for entry in node.inputs)

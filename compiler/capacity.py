@@ -1,0 +1,96 @@
+"""What parts of nodes take on a neurocore, and how many rows fit: looked up often, so remembered, for blocks repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from bispik.compiler.demand import rows_per_word, slice_use
+from bispik.compiler.shapes import NetworkShape, NodeShape
+from bispik.compiler.target import RESOURCES, Target
+
+Amounts: TypeAlias = tuple[int, ...]
+"""One number for each of `RESOURCES`, in their order."""
+
+
+class Capacity:
+    """Answers for one network and target. Nodes that differ in nothing but names share what is remembered."""
+
+    def __init__(self, network: NetworkShape, target: Target) -> None:
+        self.network, self.target = network, target
+        self.limits: Amounts = tuple(limit.value for _, limit in target.resources.items())
+        alike: dict[NodeShape, _Remembered] = {}
+        self._of = {node.name: alike.setdefault(_unnamed(node), _Remembered(node, target)) for node in network.nodes}
+
+    def use(self, node: NodeShape, rows: int, tokens: int | None = None) -> Amounts:
+        """Return the use of so many rows, by default with all stored tokens."""
+        uses = self._of[node.name].uses
+        key = (rows, self.network.window if tokens is None else tokens)
+        if key not in uses:
+            use = slice_use(node, rows, key[1], self.network, self.target)
+            uses[key] = tuple(use[name] for name in RESOURCES)
+        return uses[key]
+
+    def room(self, node: NodeShape, free: Amounts, at_most: int) -> int:
+        """Return how many rows fit: all of ``at_most``, or the largest smaller number of whole heads or words."""
+        rooms = self._of[node.name].rooms
+        key = (free, at_most)
+        if key not in rooms:
+            rooms[key] = self._room(node, free, at_most)
+        return rooms[key]
+
+    def whole(self, node: NodeShape) -> int:
+        """Return how many rows an empty neurocore holds."""
+        return self.room(node, self.limits, node.size)
+
+    def whole_words(self, node: NodeShape, rows: int) -> int:
+        """Round down to whole heads or norms, or to rows that fill words of synapse memory, if at least one."""
+        if node.together > 1:
+            return rows - rows % node.together
+        word = self._of[node.name].word
+        return rows if rows < word else rows - rows % word
+
+    def _room(self, node: NodeShape, free: Amounts, at_most: int) -> int:
+        if fits(self.use(node, at_most), free):
+            return at_most
+        enough, too_many = 0, at_most
+        while too_many - enough > 1:
+            middle = (enough + too_many) // 2
+            if fits(self.use(node, middle), free):
+                enough = middle
+            else:
+                too_many = middle
+        return self.whole_words(node, enough)
+
+
+def fits(use: Amounts, free: Amounts) -> bool:
+    """Say whether there is enough of every resource."""
+    return all(needed <= amount for needed, amount in zip(use, free, strict=True))
+
+
+def less(free: Amounts, use: Amounts, times: int = 1) -> Amounts:
+    """Return what is left of the free amounts."""
+    return tuple(amount - times * taken for amount, taken in zip(free, use, strict=True))
+
+
+def total(uses: Sequence[Amounts]) -> Amounts:
+    """Return the sum over several uses."""
+    return tuple(map(sum, zip(*uses, strict=True))) if uses else (0,) * len(RESOURCES)
+
+
+class _Remembered:
+    """Of all nodes that differ in nothing but names."""
+
+    __slots__ = ("rooms", "uses", "word")
+
+    def __init__(self, node: NodeShape, target: Target) -> None:
+        self.uses: dict[tuple[int, int], Amounts] = {}
+        """By rows and stored tokens."""
+        self.rooms: dict[tuple[Amounts, int], int] = {}
+        """By free amounts and the rows that are asked for."""
+        self.word = rows_per_word(node, target)
+
+
+def _unnamed(node: NodeShape) -> NodeShape:
+    return replace(node, name="", inputs=tuple(replace(entry, source="") for entry in node.inputs))
