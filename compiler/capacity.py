@@ -21,7 +21,10 @@ class Capacity:
         self.network, self.target = network, target
         self.limits: Amounts = tuple(limit.value for _, limit in target.resources.items())
         alike: dict[NodeShape, _Remembered] = {}
-        self._of = {node.name: alike.setdefault(_unnamed(node), _Remembered(node, target)) for node in network.nodes}
+        self._of: dict[str, _Remembered] = {}
+        for node in network.nodes:
+            known = alike.setdefault(_unnamed(node), _Remembered(len(alike), rows_per_word(node, target)))
+            self._of[node.name] = known
 
     def use(self, node: NodeShape, rows: int, tokens: int | None = None) -> Amounts:
         """Return the use of so many rows, by default with all stored tokens."""
@@ -39,6 +42,10 @@ class Capacity:
         if key not in rooms:
             rooms[key] = self._room(node, free, at_most)
         return rooms[key]
+
+    def alike(self, node: NodeShape) -> int:
+        """Return a number that nodes have in common if they differ in nothing but names."""
+        return self._of[node.name].number
 
     def whole(self, node: NodeShape) -> int:
         """Return how many rows an empty neurocore holds."""
@@ -82,14 +89,16 @@ def total(uses: Sequence[Amounts]) -> Amounts:
 class _Remembered:
     """Of all nodes that differ in nothing but names."""
 
-    __slots__ = ("rooms", "uses", "word")
+    __slots__ = ("number", "rooms", "uses", "word")
 
-    def __init__(self, node: NodeShape, target: Target) -> None:
+    def __init__(self, number: int, word: int) -> None:
+        self.number = number
         self.uses: dict[tuple[int, int], Amounts] = {}
         """By rows and stored tokens."""
         self.rooms: dict[tuple[Amounts, int], int] = {}
         """By free amounts and the rows that are asked for."""
-        self.word = rows_per_word(node, target)
+        self.word = word
+        """Rows that fill a word of synapse memory."""
 
 
 def _unnamed(node: NodeShape) -> NodeShape:

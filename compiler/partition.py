@@ -15,7 +15,7 @@ Three ideas, in this order:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -24,13 +24,18 @@ from typing import NamedTuple
 
 from bispik.compiler.capacity import Amounts, Capacity, fits, less, total
 from bispik.compiler.mapping import InputRange, Slice
-from bispik.compiler.seeding import SLIVER, Seeding, choose_seeding, smallest_slice
+from bispik.compiler.seeding import Seeding, choose_seeding
 from bispik.compiler.shapes import NetworkShape, NodeShape
 from bispik.compiler.target import RESOURCES, Target
 from bispik.models.errors import BispikError
 
+SLIVER = 1 / 16
+"""No slice is a smaller share than this of what an empty neurocore would take, or of its node, if that is less."""
+
 REACH = 32
 """Neurocores along the tape, each way, among which a gap is looked for: a quarter of a Loihi 2 chip."""
+
+SYNAPSE_MEMORY = RESOURCES.index("synapse_memory")
 
 
 class Cut(NamedTuple):
@@ -97,7 +102,7 @@ def pack(network: NetworkShape, target: Target) -> Packing:
     Raises:
         BispikError: if one row of a node needs more than a neurocore has.
     """
-    return _Packer(network, target).packed()
+    return _Packer(Capacity(network, target)).packed()
 
 
 def partition(network: NetworkShape, target: Target) -> tuple[tuple[Slice, ...], ...]:
@@ -123,45 +128,71 @@ class _Waiting:
     anchor: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Nodes [start, stop), among them at most one attention: from the first matrix that it reads to the next such."""
+
+    start: int
+    stop: int
+    attention: int | None
+
+
 class _Packer:
-    def __init__(self, network: NetworkShape, target: Target) -> None:
-        self.network, self.target = network, target
-        self.capacity = Capacity(network, target)
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity, self.nodes = capacity, capacity.network.nodes
         self.tape: list[_Bin] = []
         self.beside: list[_Bin] = []
+        self.waiting: list[_Waiting] = []
         self.current = 0
+        self.chosen: dict[tuple[int, ...], Seeding | None] = {}
 
     def packed(self) -> Packing:
-        for node in self.network.nodes:
+        for node in self.nodes:
             self._require_row_fits(node)
-        waiting: list[_Waiting] = []
-        seeds = self._where_to_seed()
-        seeded: set[int] = set()
-        for index, node in enumerate(self.network.nodes):
-            if index in seeds:
-                attention, around = seeds[index]
-                if seeding := choose_seeding(self.capacity, self.network.nodes[attention], around):
-                    self._seed(attention, seeding)
-                    seeded.add(attention)
-            if _has_matrix(node):
-                self._lay(index)
-            elif index not in seeded:
-                waiting.append(_Waiting(index, self.current))
-        for item in waiting:
-            self._settle(item.index, item.anchor)
-        used = sorted((b for b in self.tape + self.beside if b.cuts), key=lambda b: b.position)
-        least = map(min, zip(*(b.free for b in used), strict=True)) if used else self.capacity.limits
+        for section in self._sections():
+            self._lay_out(section, self._seeding(section))
+        used = self._settled()
+        limits = self.capacity.limits
+        least = tuple(map(min, zip(*(b.free for b in used), strict=True))) if used else limits
         return Packing(
             capacity=self.capacity,
-            neurocores=tuple(tuple(sorted(b.cuts)) for b in used),
-            busiest=less(self.capacity.limits, tuple(least)),
+            neurocores=tuple(tuple(sorted(b.cuts)) if len(b.cuts) > 1 else tuple(b.cuts) for b in used),
+            busiest=less(limits, least),
         )
+
+    def _sections(self) -> Iterator[_Section]:
+        places = {node.name: index for index, node in enumerate(self.nodes)}
+        first: dict[int, int | None] = {0: None}
+        for index, node in enumerate(self.nodes):
+            if node.kind == "attention":
+                sources = [places[entry.source] for entry in node.inputs if entry.source in places]
+                first[min((place for place in sources if _has_matrix(self.nodes[place])), default=index)] = index
+        for start, stop in pairwise([*sorted(first), len(self.nodes)]):
+            yield _Section(start, stop, first[start])
+
+    def _lay_out(self, section: _Section, seeding: Seeding | None) -> None:
+        """Put what needs most of the memory on the tape, heads first; the rest waits."""
+        seed_at = None if seeding is None else section.attention if seeding.behind else section.start
+        for index in range(section.start, section.stop):
+            if seeding and section.attention is not None and index == seed_at:
+                self._seed(section.attention, seeding)
+            if _has_matrix(self.nodes[index]):
+                self._lay(index)
+            elif index != section.attention or not seeding:
+                self.waiting.append(_Waiting(index, self.current))
+
+    def _settled(self) -> list[_Bin]:
+        """Find room for what waits, and return the bins that hold something, in order."""
+        for item in self.waiting:
+            self._settle(item.index, item.anchor)
+        return sorted((b for b in self.tape + self.beside if b.cuts), key=lambda b: b.position)
 
     # --- 1. the tape ---
 
     def _lay(self, index: int) -> None:
-        node, capacity = self.network.nodes[index], self.capacity
-        whole, smallest = capacity.whole(node), smallest_slice(capacity, node)
+        node, capacity = self.nodes[index], self.capacity
+        whole = capacity.whole(node)
+        smallest = min(node.size, ceil(whole * SLIVER))
         start = 0
         while start < node.size:
             left = node.size - start
@@ -182,27 +213,25 @@ class _Packer:
 
     # --- 2. heads that need neurocores of the tape ---
 
-    def _where_to_seed(self) -> dict[int, tuple[int, tuple[NodeShape, ...]]]:
-        """Return each attention and the nodes of the tape around it, by the index of the first of them.
-
-        They begin with the first matrix that the attention reads, and end where those of the next attention begin.
-        """
-        nodes = self.network.nodes
-        places = {node.name: index for index, node in enumerate(nodes)}
-        first: dict[int, int] = {}
-        for index, node in enumerate(nodes):
-            if node.kind == "attention":
-                sources = [places[entry.source] for entry in node.inputs if entry.source in places]
-                first[min((place for place in sources if _has_matrix(nodes[place])), default=index)] = index
-        bounds = [*sorted(first), len(nodes)]
-        return {
-            start: (first[start], tuple(node for node in nodes[start:stop] if _has_matrix(node)))
-            for start, stop in pairwise(bounds)
-        }
+    def _seeding(self, section: _Section) -> Seeding | None:
+        """Choose by laying out the section alone; sections that differ in nothing but names have the same choice."""
+        if section.attention is None:
+            return None
+        nodes, capacity = self.nodes[section.start : section.stop], self.capacity
+        key = tuple(capacity.alike(node) for node in nodes)
+        if key not in self.chosen:
+            synapses = sum(capacity.use(node, node.size)[SYNAPSE_MEMORY] for node in nodes if _has_matrix(node))
+            self.chosen[key] = choose_seeding(
+                capacity,
+                self.nodes[section.attention],
+                synapses / capacity.limits[SYNAPSE_MEMORY],
+                lambda seeding: _neurocores(capacity, section, seeding),
+            )
+        return self.chosen[key]
 
     def _seed(self, index: int, seeding: Seeding) -> None:
         """Put heads on the neurocores that the tape comes to next; it fills up what they leave."""
-        node, window = self.network.nodes[index], self.network.window
+        node, window = self.nodes[index], self.capacity.network.window
         bounds = [round(window * part / seeding.parts) for part in range(seeding.parts + 1)]
         pieces = [
             (start, first, last) for start in range(0, node.size, node.head_dim) for first, last in pairwise(bounds)
@@ -216,7 +245,7 @@ class _Packer:
 
     def _settle(self, index: int, anchor: int) -> None:
         """Fill the nearest gap that takes all; else the largest gaps in reach; else a neurocore of its own."""
-        node = self.network.nodes[index]
+        node = self.nodes[index]
         smallest = node.together if node.together > 1 else ceil(node.size * SLIVER)
         near = self.tape[max(0, anchor - REACH) : anchor + REACH + 1]
         near += [b for b in self.beside if abs(b.position - anchor) <= REACH]
@@ -242,14 +271,15 @@ class _Packer:
 
     def _put(self, index: int, into: _Bin, start: int, stop: int, tokens: tuple[int, int] | None = None) -> None:
         """Put rows [start, stop) into a neurocore; of attention only some stored tokens, if they are given."""
-        node = self.network.nodes[index]
-        first, last = tokens or (0, self.network.window if node.kind == "attention" else 0)
+        node = self.nodes[index]
+        first, last = tokens or (0, self.capacity.network.window if node.kind == "attention" else 0)
         into.free = less(into.free, self.capacity.use(node, stop - start, last - first))
         into.cuts.append(Cut(node=index, start=start, stop=stop, first_token=first, last_token=last))
 
     def _require_row_fits(self, node: NodeShape) -> None:
+        target = self.capacity.target
         use = dict(zip(RESOURCES, self.capacity.use(node, node.together, 1), strict=True))
-        for name, limit in self.target.resources.items():
+        for name, limit in target.resources.items():
             if use[name] > limit.value:
                 needed = f"needs {name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit} of a neurocore"
                 if node.kind == "norm":
@@ -267,3 +297,13 @@ class _Packer:
 def _has_matrix(node: NodeShape) -> bool:
     """Say whether a node has synapses from all outputs of a source to all of its rows."""
     return any(not entry.one_to_one for entry in node.inputs)
+
+
+def _neurocores(capacity: Capacity, section: _Section, seeding: Seeding | None) -> float:
+    """Return how many neurocores a section takes on its own; of the one at the end of the tape, the share in use."""
+    alone = _Packer(capacity)
+    alone._lay_out(section, seeding)
+    used = alone._settled()
+    last = alone.tape[alone.current]
+    spare = min(free / limit for free, limit in zip(last.free, capacity.limits, strict=True))
+    return len(used) - spare
