@@ -22,7 +22,7 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
-from bispik.compiler.capacity import Amounts, Capacity, fits, less, total
+from bispik.compiler.capacity import Amounts, Capacity, less, total
 from bispik.compiler.mapping import InputRange, Slice
 from bispik.compiler.seeding import Seeding, choose_seeding
 from bispik.compiler.shapes import NetworkShape, NodeShape
@@ -196,6 +196,10 @@ class _Packer:
         start = 0
         while start < node.size:
             left = node.size - start
+            if self.current == len(self.tape) and (full := (left - smallest) // whole) > 0:
+                self._append_full(index, start, whole, full)
+                start += full * whole
+                continue
             into = self._bin(self.current)
             rows = capacity.room(node, into.free, min(whole, left))
             if 0 < left - rows < smallest:
@@ -206,9 +210,17 @@ class _Packer:
             self._put(index, into, start, start + rows)
             start += rows
 
+    def _append_full(self, index: int, start: int, rows: int, count: int) -> None:
+        """Put so many neurocores at the end of the tape, with as many rows of a node each as one holds."""
+        free = less(self.capacity.limits, self.capacity.use(self.nodes[index], rows, 0))
+        stops = range(start + rows, start + (count + 1) * rows, rows)
+        for position, stop in enumerate(stops, start=len(self.tape)):
+            self.tape.append(_Bin(position, free, [Cut(index, stop - rows, stop, 0, 0)]))
+        self.current = len(self.tape) - 1
+
     def _bin(self, index: int) -> _Bin:
         while index >= len(self.tape):
-            self.tape.append(_Bin(position=len(self.tape), free=self.capacity.limits))
+            self.tape.append(_Bin(len(self.tape), self.capacity.limits))
         return self.tape[index]
 
     # --- 2. heads that need neurocores of the tape ---
@@ -255,7 +267,7 @@ class _Packer:
             left = node.size - start
             gap = self._gap(node, left, near)
             if gap is None or self.capacity.room(node, gap.free, left) < min(smallest, left):
-                gap = _Bin(position=anchor + 0.5, free=self.capacity.limits)
+                gap = _Bin(anchor + 0.5, self.capacity.limits)
                 self.beside.append(gap)
                 near.append(gap)
             rows = self.capacity.room(node, gap.free, left)
@@ -263,9 +275,18 @@ class _Packer:
             start += rows
 
     def _gap(self, node: NodeShape, rows: int, near: list[_Bin]) -> _Bin | None:
-        use = self.capacity.use(node, rows)
-        takes_all = next((b for b in near if fits(use, b.free)), None)
-        return takes_all or max(near, key=lambda b: self.capacity.room(node, b.free, rows), default=None)
+        largest, most = None, -1
+        seen: set[Amounts] = set()
+        for gap in near:
+            if gap.free in seen:  # most neurocores are alike, and a nearer one has been looked at
+                continue
+            seen.add(gap.free)
+            room = self.capacity.room(node, gap.free, rows)
+            if room == rows:
+                return gap
+            if room > most:
+                largest, most = gap, room
+        return largest
 
     # --- what all three need ---
 
@@ -300,10 +321,12 @@ def _has_matrix(node: NodeShape) -> bool:
 
 
 def _neurocores(capacity: Capacity, section: _Section, seeding: Seeding | None) -> float:
-    """Return how many neurocores a section takes on its own; of the one at the end of the tape, the share in use."""
+    """Return how many neurocores a section takes on its own; of those that the next one goes on with, the share in use."""
     alone = _Packer(capacity)
     alone._lay_out(section, seeding)
     used = alone._settled()
-    last = alone.tape[alone.current]
-    spare = min(free / limit for free, limit in zip(last.free, capacity.limits, strict=True))
-    return len(used) - spare
+    return len(used) - sum(
+        min(free / limit for free, limit in zip(b.free, capacity.limits, strict=True))
+        for b in (alone.tape[alone.current : alone.current + 1] + alone.beside[-1:])
+        if b.cuts
+    )
