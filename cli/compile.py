@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         "still the same network, and account for the energy of a token.",
     )
     result.add_argument("source", nargs="?", type=Path, metavar="CKPT|NIR", help="a .pt, .safetensors or .nir file")
+    result.add_argument("--config", metavar="NAME|TOML", help="with --dry-run: a shape without weights, as opt-1.3b")
     result.add_argument("--target", default="loihi2", help="a packaged target or a .toml sheet (default: loihi2)")
     result.add_argument("--system", help="the target's board (default: the smallest that fits)")
     result.add_argument("-o", "--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
@@ -46,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
     result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
     result.add_argument("--dump-after", choices=("lift", "nir", "quantize", "map"), metavar="STAGE")
-    result.add_argument("--dry-run", action="store_true", help="only say what the network would take on the target")
+    result.add_argument(
+        "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"
+    )
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     result.add_argument("--seed", type=int, default=0, help="of calibration, placement and sampling (default: 0)")
     result.add_argument("--list-targets", action="store_true", help="list targets and their systems, and stop")
@@ -65,7 +68,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _doctor(as_json=options.json)
     if options.list_targets:
         return _list_targets(as_json=options.json)
-    if options.source is None:
+    if options.config is not None and options.source is not None:
+        raise BispikError(f"--config {options.config} takes the place of {options.source}: give one of the two")
+    if options.config is not None and not options.dry_run:
+        raise BispikError(f"--config {options.config} has no weights to compile: add --dry-run, or give a checkpoint")
+    if options.source is None and options.config is None:
         raise BispikError("no checkpoint given; see bispik-compile --help")
     if options.prompt is not None and not options.run:
         raise BispikError("--prompt needs a backend to run on: give --run sim or --run lava")
@@ -75,9 +82,13 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise BispikError(f"--seed {options.seed}: give 0 or more")
     if options.run and options.prompt is None:
         raise BispikError("--run needs a text to begin with: give --prompt")
-    from bispik.cli import compile_report
+    if options.dry_run:
+        from bispik.cli.plan_report import plan_only
 
-    return compile_report.plan_only(options) if options.dry_run else compile_report.compile_and_report(options)
+        return plan_only(options)
+    from bispik.cli.compile_report import compile_and_report
+
+    return compile_and_report(options)
 
 
 def _doctor(*, as_json: bool) -> int:

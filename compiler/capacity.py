@@ -76,9 +76,14 @@ def fits(use: Amounts, free: Amounts) -> bool:
     return all(needed <= amount for needed, amount in zip(use, free, strict=True))
 
 
-def less(free: Amounts, use: Amounts, times: int = 1) -> Amounts:
+def less(free: Amounts, use: Amounts) -> Amounts:
     """Return what is left of the free amounts."""
-    return tuple(amount - times * taken for amount, taken in zip(free, use, strict=True))
+    return tuple(amount - taken for amount, taken in zip(free, use, strict=True))
+
+
+def times(use: Amounts, count: int) -> Amounts:
+    """Return the use of so many alike."""
+    return tuple(amount * count for amount in use)
 
 
 def total(uses: Sequence[Amounts]) -> Amounts:

@@ -5,10 +5,9 @@ Three ideas, in this order:
 1. Populations with dense synapses, and the readout, need nearly all the memory. They are laid along a tape in the order
    of the network, and the tape is cut where a neurocore is full: neurocores are full and neighbours stay neighbours.
    A cut is moved rather than leave a sliver.
-2. Attention keeps whole heads together, a norm all of its channels. Heads that do not fit beside a full load of synapses
-   get their share of neurocores of the tape before the synapses do; one that fits into no neurocore is cut by stored
-   tokens, and its partial sums add up. How many share a neurocore, and into how many parts a head is cut, is what
-   leaves most rows of synapses room (`seeding`).
+2. Attention keeps the channels of a head together, a norm all of its channels. Heads that do not fit beside a full load
+   of synapses get their share of neurocores of the tape before the synapses do. Where that saves neurocores, and where
+   a head fits into none, it is cut by stored tokens, and its partial sums add up. `seeding` chooses, by trial.
 3. The rest (one-to-one populations, joins, norms, small heads) goes into the gaps nearest to its place on the tape.
 """
 
@@ -22,7 +21,7 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
-from bispik.compiler.capacity import Amounts, Capacity, less, total
+from bispik.compiler.capacity import Amounts, Capacity, less, times, total
 from bispik.compiler.mapping import InputRange, Slice
 from bispik.compiler.seeding import Seeding, choose_seeding
 from bispik.compiler.shapes import NetworkShape, NodeShape
@@ -58,16 +57,22 @@ class Packing:
     """Of each resource, the largest use of a neurocore."""
 
     @cached_property
+    def sizes(self) -> Mapping[tuple[int, int, int], int]:
+        """How many cuts there are of each (node, rows, stored tokens)."""
+        return Counter(
+            (cut.node, cut.stop - cut.start, cut.last_token - cut.first_token)
+            for cuts in self.neurocores
+            for cut in cuts
+        )
+
+    @cached_property
     def use_by_node(self) -> Mapping[str, Amounts]:
         """By node, in order, its use of each resource over all neurocores."""
-        sizes = Counter(
-            (cut.node, cut.stop - cut.start, cut.last_token - cut.first_token) for cuts in self.neurocores for cut in cuts
-        )
-        uses: list[list[Amounts]] = [[] for _ in self.capacity.network.nodes]
-        for (node, rows, tokens), times in sizes.items():
-            use = self.capacity.use(self.capacity.network.nodes[node], rows, tokens)
-            uses[node].append(tuple(times * amount for amount in use))
-        return {node.name: total(parts) for node, parts in zip(self.capacity.network.nodes, uses, strict=True)}
+        nodes = self.capacity.network.nodes
+        uses: list[list[Amounts]] = [[] for _ in nodes]
+        for (index, rows, tokens), count in self.sizes.items():
+            uses[index].append(times(self.capacity.use(nodes[index], rows, tokens), count))
+        return {node.name: total(parts) for node, parts in zip(nodes, uses, strict=True)}
 
     def slices(self) -> tuple[tuple[Slice, ...], ...]:
         """Return the slices of each neurocore."""
@@ -321,7 +326,7 @@ def _has_matrix(node: NodeShape) -> bool:
 
 
 def _neurocores(capacity: Capacity, section: _Section, seeding: Seeding | None) -> float:
-    """Return how many neurocores a section takes on its own; of those that the next one goes on with, the share in use."""
+    """Return how many neurocores a section takes alone; of those that the next one goes on with, the share in use."""
     alone = _Packer(capacity)
     alone._lay_out(section, seeding)
     used = alone._settled()

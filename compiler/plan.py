@@ -37,7 +37,12 @@ class Plan:
     @property
     def chips(self) -> int:
         """Number of chips that hold them."""
-        return -(-self.neurocores // self.target.mesh.usable_neurocores.value)
+        return self.target.chips(self.neurocores)
+
+    @property
+    def of_largest_system(self) -> float:
+        """Neurocores, over those of the target's largest system."""
+        return self.neurocores / self.target.neurocores(list(self.target.systems.values())[-1])
 
     @property
     def limited_by(self) -> ResourceUse:
@@ -64,8 +69,8 @@ def plan(network: NetworkShape, target: Target, system_name: str | None = None) 
     """
     packed = pack(network, target)
     named = None if system_name is None else target.system(system_name)
-    candidates = list(target.systems.values()) if named is None else [named]
-    room = next((system for system in candidates if target.neurocores(system) >= len(packed.neurocores)), None)
+    needed = len(packed.neurocores)
+    room = target.smallest_system(needed) if named is None else named if target.neurocores(named) >= needed else None
     made = Plan(network=network, target=target, system=room, packing=packed, resources=_resources(packed, target))
     if named is not None and room is None:
         raise BispikError(_too_large(made, named))
@@ -141,8 +146,8 @@ _REMEDIES = {
 
 def _too_large(made: Plan, system: System) -> str:
     target, limiting = made.target, made.limited_by
-    larger = next((s.name for s in target.systems.values() if target.neurocores(s) >= made.neurocores), None)
-    remedy = _REMEDIES.get(limiting.resource, "use a smaller model") + (f" or --system {larger}" if larger else "")
+    larger = target.smallest_system(made.neurocores)
+    remedy = _REMEDIES.get(limiting.resource, "use a smaller model") + (f" or --system {larger.name}" if larger else "")
     chips = f"{system.chips.value:,} chip{'' if system.chips.value == 1 else 's'}"
     neurocores = f"{made.neurocores:,} neurocores of {target.neurocores(system):,}"
     available = f"{chips} of {target.mesh.usable_neurocores.value}"

@@ -132,6 +132,14 @@ class Target:
             raise BispikError(f"system {name!r}: unknown for {self.name}; choose one of {', '.join(self.systems)}")
         return self.systems[name]
 
+    def chips(self, neurocores: int) -> int:
+        """Number of chips that hold so many neurocores."""
+        return -(-neurocores // self.mesh.usable_neurocores.value)
+
+    def smallest_system(self, neurocores: int) -> System | None:
+        """Return the smallest system with so many neurocores, None if there is none."""
+        return next((system for system in self.systems.values() if self.neurocores(system) >= neurocores), None)
+
     def neurocores(self, system: System) -> int:
         """Number of usable neurocores of a system."""
         return system.chips.value * self.mesh.usable_neurocores.value
