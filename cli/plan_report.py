@@ -103,7 +103,12 @@ def _name(system: System | None) -> str | None:
 
 def _print(terminal: Console, planned: Planned) -> None:
     asked = planned.asked
-    terminal.print(_asked_table(planned))
+    terminal.print(planned.title)
+    terminal.print(
+        f"{asked.neurocores:,} neurocores of {asked.target.name} at {planned.asked_bits} bits and "
+        f"{asked.network.window:,} tokens, on {_chips(asked)}: {_room(asked)}"
+    )
+    terminal.print(_asked_table(asked))
     windows = dict.fromkeys(case.window for case in planned.cases)
     for window in windows:
         terminal.print(_window_table(window, [case for case in planned.cases if case.window == window]))
@@ -123,13 +128,8 @@ def _print(terminal: Console, planned: Planned) -> None:
         terminal.print(f"-: {reason}", markup=False)
 
 
-def _asked_table(planned: Planned) -> Table:
-    made = planned.asked
-    title = (
-        f"{planned.title}\nat {planned.asked_bits} bits and {made.network.window:,} tokens: {made.neurocores:,} "
-        f"neurocores of {made.target.name}, {_chips(made)}: {_room(made)}"
-    )
-    table = Table("Resource", title=title, title_justify="left")
+def _asked_table(made: Plan) -> Table:
+    table = Table("Resource")
     for name in ("All neurocores", "Limit of one", "Neurocores at least"):
         table.add_column(name, justify="right")
     for use in made.resources:

@@ -86,6 +86,11 @@ def times(use: Amounts, count: int) -> Amounts:
     return tuple(amount * count for amount in use)
 
 
+def share(use: Amounts, limits: Amounts) -> tuple[float, ...]:
+    """Return the use over the limits."""
+    return tuple(amount / limit for amount, limit in zip(use, limits, strict=True))
+
+
 def total(uses: Sequence[Amounts]) -> Amounts:
     """Return the sum over several uses."""
     return tuple(map(sum, zip(*uses, strict=True))) if uses else (0,) * len(RESOURCES)

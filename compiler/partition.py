@@ -6,23 +6,21 @@ Three ideas, in this order:
    of the network, and the tape is cut where a neurocore is full: neurocores are full and neighbours stay neighbours.
    A cut is moved rather than leave a sliver.
 2. Attention keeps the channels of a head together, a norm all of its channels. Heads that do not fit beside a full load
-   of synapses get their share of neurocores of the tape before the synapses do. Where that saves neurocores, and where
-   a head fits into none, it is cut by stored tokens, and its partial sums add up. `seeding` chooses, by trial.
+   of synapses get their share of neurocores of the tape before the synapses do, in the way that takes the fewest
+   (`seeding`). A head that fits into none is cut by stored tokens, and its partial sums add up.
 3. The rest (one-to-one populations, joins, norms, small heads) goes into the gaps nearest to its place on the tape.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
 
-from bispik.compiler.capacity import Amounts, Capacity, less, times, total
-from bispik.compiler.mapping import InputRange, Slice
+from bispik.compiler.capacity import Amounts, Capacity, less, share
+from bispik.compiler.mapping import Slice
+from bispik.compiler.packing import Cut, Packing
 from bispik.compiler.seeding import Seeding, choose_seeding
 from bispik.compiler.shapes import NetworkShape, NodeShape
 from bispik.compiler.target import RESOURCES, Target
@@ -34,80 +32,35 @@ SLIVER = 1 / 16
 REACH = 32
 """Neurocores along the tape, each way, among which a gap is looked for: a quarter of a Loihi 2 chip."""
 
+TIGHT = 1.08
+"""Neurocores, over what the resource that limits the network asks for, that are few enough."""
+
+MOST_PARTS = 8
+"""Heads are cut into fewer parts than so many above those that they must be cut into."""
+
 SYNAPSE_MEMORY = RESOURCES.index("synapse_memory")
-
-
-class Cut(NamedTuple):
-    """Rows [start, stop) of the network's node ``node``, and of attention the stored tokens [first, last)."""
-
-    node: int
-    start: int
-    stop: int
-    first_token: int
-    last_token: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Packing:
-    """A network cut to neurocores. Counts come from the cuts; slices, of which there are many, are made on request."""
-
-    capacity: Capacity
-    neurocores: tuple[tuple[Cut, ...], ...]
-    busiest: Amounts
-    """Of each resource, the largest use of a neurocore."""
-
-    @cached_property
-    def sizes(self) -> Mapping[tuple[int, int, int], int]:
-        """How many cuts there are of each (node, rows, stored tokens)."""
-        return Counter(
-            (cut.node, cut.stop - cut.start, cut.last_token - cut.first_token)
-            for cuts in self.neurocores
-            for cut in cuts
-        )
-
-    @cached_property
-    def use_by_node(self) -> Mapping[str, Amounts]:
-        """By node, in order, its use of each resource over all neurocores."""
-        nodes = self.capacity.network.nodes
-        uses: list[list[Amounts]] = [[] for _ in nodes]
-        for (index, rows, tokens), count in self.sizes.items():
-            uses[index].append(times(self.capacity.use(nodes[index], rows, tokens), count))
-        return {node.name: total(parts) for node, parts in zip(nodes, uses, strict=True)}
-
-    def slices(self) -> tuple[tuple[Slice, ...], ...]:
-        """Return the slices of each neurocore."""
-        return tuple(tuple(self._slice(cut) for cut in cuts) for cuts in self.neurocores)
-
-    def _slice(self, cut: Cut) -> Slice:
-        node = self.capacity.network.nodes[cut.node]
-        inputs = tuple(
-            InputRange(index=index, source=entry.source, start=cut.start, stop=cut.stop)
-            if entry.one_to_one
-            else InputRange(index=index, source=entry.source, start=0, stop=entry.fan_in)
-            for index, entry in enumerate(node.inputs)
-        )
-        use = self.capacity.use(node, cut.stop - cut.start, cut.last_token - cut.first_token)
-        return Slice(
-            node=node.name,
-            kind=node.kind,
-            start=cut.start,
-            stop=cut.stop,
-            inputs=inputs,
-            use=dict(zip(RESOURCES, use, strict=True)),
-            first_token=cut.first_token,
-            last_token=cut.last_token,
-        )
 
 
 def pack(network: NetworkShape, target: Target) -> Packing:
     """Cut a network and pack it; every row of every node is in one cut, every stored token of a head too.
 
-    Neighbouring neurocores hold neighbouring parts of the network.
+    Neighbouring neurocores hold neighbouring parts of the network. Heads are cut into as few parts as they must be, and
+    into more only while that saves neurocores and the packing is not `TIGHT`: every part receives all of its head's
+    queries, keys and values and sends partial sums of its own, so that parts cost messages.
 
     Raises:
         BispikError: if one row of a node needs more than a neurocore has.
     """
-    return _Packer(Capacity(network, target)).packed()
+    capacity = Capacity(network, target)
+    packed = _Packer(capacity).packed()
+    for more_parts in range(1, MOST_PARTS):
+        if len(packed.neurocores) <= TIGHT * packed.at_least:
+            break
+        tighter = _Packer(capacity, more_parts).packed()
+        if len(tighter.neurocores) >= len(packed.neurocores):
+            break
+        packed = tighter
+    return packed
 
 
 def partition(network: NetworkShape, target: Target) -> tuple[tuple[Slice, ...], ...]:
@@ -135,7 +88,10 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """Nodes [start, stop), among them at most one attention: from the first matrix that it reads to the next such."""
+    """Nodes [start, stop) around one attention: from the first matrix that it reads to the next section.
+
+    The nodes in front of all of them are a section without attention.
+    """
 
     start: int
     stop: int
@@ -143,8 +99,8 @@ class _Section:
 
 
 class _Packer:
-    def __init__(self, capacity: Capacity) -> None:
-        self.capacity, self.nodes = capacity, capacity.network.nodes
+    def __init__(self, capacity: Capacity, more_parts: int = 0) -> None:
+        self.capacity, self.nodes, self.more_parts = capacity, capacity.network.nodes, more_parts
         self.tape: list[_Bin] = []
         self.beside: list[_Bin] = []
         self.waiting: list[_Waiting] = []
@@ -167,23 +123,26 @@ class _Packer:
 
     def _sections(self) -> Iterator[_Section]:
         places = {node.name: index for index, node in enumerate(self.nodes)}
-        first: dict[int, int | None] = {0: None}
+        attention_of: dict[int, int | None] = {0: None}
+        previous = -1
         for index, node in enumerate(self.nodes):
             if node.kind == "attention":
                 sources = [places[entry.source] for entry in node.inputs if entry.source in places]
-                first[min((place for place in sources if _has_matrix(self.nodes[place])), default=index)] = index
-        for start, stop in pairwise([*sorted(first), len(self.nodes)]):
-            yield _Section(start, stop, first[start])
+                first = min((place for place in sources if _has_matrix(self.nodes[place])), default=index)
+                attention_of[first if first > previous else index] = index
+                previous = index
+        for start, stop in pairwise([*sorted(attention_of), len(self.nodes)]):
+            yield _Section(start, stop, attention_of[start])
 
     def _lay_out(self, section: _Section, seeding: Seeding | None) -> None:
         """Put what needs most of the memory on the tape, heads first; the rest waits."""
-        seed_at = None if seeding is None else section.attention if seeding.behind else section.start
+        attention = section.attention if seeding else None
         for index in range(section.start, section.stop):
-            if seeding and section.attention is not None and index == seed_at:
-                self._seed(section.attention, seeding)
+            if seeding and attention is not None and index == (attention if seeding.behind else section.start):
+                self._seed(attention, seeding)
             if _has_matrix(self.nodes[index]):
                 self._lay(index)
-            elif index != section.attention or not seeding:
+            elif index != attention:
                 self.waiting.append(_Waiting(index, self.current))
 
     def _settled(self) -> list[_Bin]:
@@ -241,6 +200,7 @@ class _Packer:
             self.chosen[key] = choose_seeding(
                 capacity,
                 self.nodes[section.attention],
+                self.more_parts,
                 synapses / capacity.limits[SYNAPSE_MEMORY],
                 lambda seeding: _neurocores(capacity, section, seeding),
             )
@@ -330,8 +290,5 @@ def _neurocores(capacity: Capacity, section: _Section, seeding: Seeding | None) 
     alone = _Packer(capacity)
     alone._lay_out(section, seeding)
     used = alone._settled()
-    return len(used) - sum(
-        min(free / limit for free, limit in zip(b.free, capacity.limits, strict=True))
-        for b in (alone.tape[alone.current : alone.current + 1] + alone.beside[-1:])
-        if b.cuts
-    )
+    shared = alone.tape[alone.current : alone.current + 1] + alone.beside[-1:]
+    return len(used) - sum(min(share(b.free, capacity.limits)) for b in shared if b.cuts)

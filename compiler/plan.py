@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bispik.compiler.capacity import total
 from bispik.compiler.mapping import MappedProgram, ResourceUse
-from bispik.compiler.partition import Packing, pack
+from bispik.compiler.packing import Packing
+from bispik.compiler.partition import pack
 from bispik.compiler.place import place
 from bispik.compiler.program import QuantizedProgram
 from bispik.compiler.rules import check

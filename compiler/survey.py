@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from bispik.compiler.capacity import Amounts, less, times, total
+from bispik.compiler.capacity import Amounts, less, share, times, total
 from bispik.compiler.plan import Plan, plan
 from bispik.compiler.shapes import NetworkShape, NodeShape
 from bispik.compiler.target import RESOURCES, Target
@@ -98,7 +98,7 @@ def _part(node: NodeShape) -> Part:
 
 
 def _part_use(use: Amounts, limits: Amounts) -> PartUse:
-    worth = [amount / limit for amount, limit in zip(use, limits, strict=True)]
+    worth = share(use, limits)
     return PartUse(
         use=dict(zip(RESOURCES, use, strict=True)),
         neurocores=max(worth),
