@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from bispik.compiler.mapping import ResourceUse
+from bispik.compiler.target import Target, load_target
 from bispik.models.errors import BispikError
 
 USER_ERROR = 2
@@ -36,6 +37,14 @@ def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--dask", default="", metavar="ADDRESS", help=f"dask scheduler whose workers share the {what}: tcp://host:8786"
     )
+
+
+def target_of(options: argparse.Namespace) -> Target:
+    """Return the target of ``--target``, with ``--usable-neurocores``."""
+    target = load_target(options.target)
+    if options.usable_neurocores is None:
+        return target
+    return target.with_usable_neurocores(options.usable_neurocores)
 
 
 def console() -> Console:

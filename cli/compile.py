@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--config", metavar="NAME|TOML", help="with --dry-run: a shape without weights, as opt-1.3b")
     result.add_argument("--target", default="loihi2", help="a packaged target or a .toml sheet (default: loihi2)")
     result.add_argument("--system", help="the target's board (default: the smallest that fits)")
+    result.add_argument(
+        "--usable-neurocores", type=int, metavar="N", help="of each chip (default: what the target's sheet says)"
+    )
     result.add_argument("-o", "--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
     result.add_argument("--bits", type=int, default=8, help="bits per synaptic weight, 1 to 8 (default: 8)")
     result.add_argument(

@@ -10,11 +10,10 @@ from rich.console import Console
 
 from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
-from bispik.cli.common import console, print_json, progress
+from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
-from bispik.compiler.target import load_target
 from bispik.energy.profiles import load_profile
 from bispik.energy.report import ReportInput
 from bispik.energy.tables import audit_table, energy_table, resource_table
@@ -48,7 +47,7 @@ def compile_and_report(options: argparse.Namespace) -> int:
 def _request(options: argparse.Namespace) -> CompileRequest:
     return CompileRequest(
         source=options.source,
-        target=load_target(options.target),
+        target=target_of(options),
         system=options.system,
         output=options.out,
         bits=options.bits,

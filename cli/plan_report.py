@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bispik.cli.common import console, limits, print_json
+from bispik.cli.common import console, limits, print_json, target_of
 from bispik.cli.plan_flow import Planned, PlanRequest, plan_network
 from bispik.compiler.plan import Plan
 from bispik.compiler.survey import PARTS, Case, Part, part_uses
-from bispik.compiler.target import System, load_target
+from bispik.compiler.target import System
 
 SHORT = {
     "neurons": "neur",
@@ -38,7 +38,7 @@ def plan_only(options: argparse.Namespace) -> int:
     planned = plan_network(
         PlanRequest(
             network=options.config or options.source,
-            target=load_target(options.target),
+            target=target_of(options),
             system=options.system,
             bits=options.bits,
             neurons=options.neurons,

@@ -140,6 +140,15 @@ def test_a_network_too_large_for_every_board_has_a_plan_that_says_how_far_off(
     )
 
 
+def test_chips_with_fewer_usable_neurocores_hold_less(sheet: Path, capsys: Capture) -> None:
+    usual, fewer = (
+        compile_json(capsys, "--config", sheet, "--dry-run", *option) for option in ((), ("--usable-neurocores", "5"))
+    )
+    assert fewer["neurocores"] == usual["neurocores"]
+    assert fewer["chips"] == -(-usual["neurocores"] // 5)
+    assert (usual["system"], fewer["system"]) == ("oheo-gulch", "kapoho-point")
+
+
 def test_a_configuration_is_planned_without_pytorch() -> None:
     program = (
         "import sys; from bispik.cli.compile import main; "
@@ -156,6 +165,7 @@ def test_a_configuration_is_planned_without_pytorch() -> None:
         (["ckpt.pt", "--config", "opt-125m", "--dry-run"], "takes the place of ckpt.pt"),
         (["--config", "nowhere.toml", "--dry-run"], "nowhere.toml: cannot read the configuration"),
         (["--config", "opt-125m", "--dry-run", "--window", "4096"], "--window 4096.*2048 positions"),
+        (["--config", "opt-125m", "--dry-run", "--usable-neurocores", "0"], "--usable-neurocores 0.*1 to 128"),
         (["--config", "opt-125m", "--dry-run", "--bits", "9"], "--bits 9"),
         (["--config", "opt-125m", "--dry-run", "--neurons", "stock"], "subtract their threshold; use --neurons bispik"),
         (["--config", "opt-125m", "--dry-run", "--system", "oheo-gulch"], "oheo-gulch: too small.*kapoho-point|alia"),

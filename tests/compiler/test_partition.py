@@ -187,8 +187,9 @@ def test_the_example_takes_few_neurocores_more_than_any_mapping_must(bits: int, 
 @pytest.mark.parametrize("shape", [SIZES_125M, SIZES_350M, SIZES_1_3B], ids=["125m", "350m", "1.3b"])
 @pytest.mark.parametrize("window", [256, 1024, 2048])
 def test_a_published_size_takes_few_neurocores_more_than_any_mapping_must(shape: Sizes, window: int) -> None:
-    neurocores = partition(language_model(**shape, window=window), LOIHI2)
-    assert len(neurocores) <= 1.08 * lower_bound(neurocores, LOIHI2)
+    for bits in (8, 6, 4, 2, 1):
+        packed = pack(language_model(**shape, bits=bits, window=window), LOIHI2)
+        assert len(packed.neurocores) <= 1.08 * packed.at_least
 
 
 @given(models, targets)
