@@ -141,7 +141,7 @@ def _asked_table(made: Plan) -> Table:
 def _window_table(window: int, cases: list[Case]) -> Table:
     table = Table(title=f"{window:,} tokens: neurocores, and the resource that limits them", title_justify="left")
     found = [part_uses(case.plan) if case.plan else {} for case in cases]
-    shown = [part for part in PARTS if any(part in uses for uses in found)]
+    shown: list[Part] = [part for part in PARTS if any(part in uses for uses in found)]
     for name in ("Bits", *(TITLES[part] for part in shown), "Whole", "At least", "Chips"):
         table.add_column(name, justify="right")
     table.add_column("Board")

@@ -48,7 +48,8 @@ class _Nodes:
     """Methods are named after the parts of the network that they return, as in `lift`."""
 
     def __init__(self, config: BiSpikCLMConfig, bits: int, program: NeuronProgram) -> None:
-        self.config, self.bits, self.program = config, bits, program
+        self.config, self.bits = config, bits
+        self.program: NeuronProgram = program
         self.size = config.hidden_size
 
     def all(self, *, head_on_chip: bool) -> Iterator[NodeShape]:

@@ -111,8 +111,8 @@ class _Packer:
         for node in self.nodes:
             self._require_row_fits(node)
         for section in self._sections():
-            self._lay_out(section, self._seeding(section))
-        used = self._settled()
+            self.lay_out(section, self._seeding(section))
+        used = self.settled()
         limits = self.capacity.limits
         least = tuple(map(min, zip(*(b.free for b in used), strict=True))) if used else limits
         return Packing(
@@ -134,7 +134,7 @@ class _Packer:
         for start, stop in pairwise([*sorted(attention_of), len(self.nodes)]):
             yield _Section(start, stop, attention_of[start])
 
-    def _lay_out(self, section: _Section, seeding: Seeding | None) -> None:
+    def lay_out(self, section: _Section, seeding: Seeding | None) -> None:
         """Put what needs most of the memory on the tape, heads first; the rest waits."""
         attention = section.attention if seeding else None
         for index in range(section.start, section.stop):
@@ -145,7 +145,7 @@ class _Packer:
             elif index != attention:
                 self.waiting.append(_Waiting(index, self.current))
 
-    def _settled(self) -> list[_Bin]:
+    def settled(self) -> list[_Bin]:
         """Find room for what waits, and return the bins that hold something, in order."""
         for item in self.waiting:
             self._settle(item.index, item.anchor)
@@ -213,10 +213,10 @@ class _Packer:
         pieces = [
             (start, first, last) for start in range(0, node.size, node.head_dim) for first, last in pairwise(bounds)
         ]
-        for number, (start, first, last) in enumerate(pieces):
-            if number % seeding.each == 0:
-                seeded = self._bin(len(self.tape))
-            self._put(index, seeded, start, start + node.head_dim, (first, last))
+        for group in range(0, len(pieces), seeding.each):
+            seeded = self._bin(len(self.tape))
+            for start, first, last in pieces[group : group + seeding.each]:
+                self._put(index, seeded, start, start + node.head_dim, (first, last))
 
     # --- 3. the gaps ---
 
@@ -288,7 +288,7 @@ def _has_matrix(node: NodeShape) -> bool:
 def _neurocores(capacity: Capacity, section: _Section, seeding: Seeding | None) -> float:
     """Return how many neurocores a section takes alone; of those that the next one goes on with, the share in use."""
     alone = _Packer(capacity)
-    alone._lay_out(section, seeding)
-    used = alone._settled()
+    alone.lay_out(section, seeding)
+    used = alone.settled()
     shared = alone.tape[alone.current : alone.current + 1] + alone.beside[-1:]
     return len(used) - sum(min(share(b.free, capacity.limits)) for b in shared if b.cuts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from bispik.compiler.capacity import Amounts, less, share, times, total
 from bispik.compiler.plan import Plan, plan
@@ -19,7 +19,7 @@ WINDOWS = (256, 1024, 2048)
 """Context windows of a survey, as far as a network has positions for them."""
 
 Part: TypeAlias = Literal["embedding", "body", "kv_state", "head"]
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS: tuple[Part, ...] = ("embedding", "body", "kv_state", "head")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

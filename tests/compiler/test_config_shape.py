@@ -39,7 +39,8 @@ def test_it_is_the_shape_of_the_lifted_checkpoint(residual: dict[str, Any]) -> N
             **residual,
         )
         graph = lift(checkpoint)
-        for bits, program, head in ((8, programs[number % 2], True), (3, programs[0], False)):
+        cases: tuple[tuple[int, NeuronProgram, bool], ...] = ((8, programs[number % 2], True), (3, "bispik", False))
+        for bits, program, head in cases:
             expected = graph_shape(graph, bits=bits, window=9, neuron_program=program, head_on_chip=head)
             found = config_shape(checkpoint.config, bits=bits, window=9, neuron_program=program, head_on_chip=head)
             assert found == expected
