@@ -13,6 +13,9 @@ from bispik.compiler.target import RESOURCES, Target
 Amounts: TypeAlias = tuple[int, ...]
 """One number for each of `RESOURCES`, in their order."""
 
+MEMORY, SYNAPSE_MEMORY = RESOURCES.index("memory"), RESOURCES.index("synapse_memory")
+"""Places of two of them."""
+
 
 class Capacity:
     """Answers for one network and target. Nodes that differ in nothing but names share what is remembered."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 
-from bispik.compiler.capacity import Amounts, Capacity, less, share
+from bispik.compiler.capacity import SYNAPSE_MEMORY, Amounts, Capacity, less, share
 from bispik.compiler.mapping import Slice
 from bispik.compiler.packing import Cut, Packing
 from bispik.compiler.seeding import Seeding, choose_seeding
@@ -37,8 +37,6 @@ TIGHT = 1.08
 
 MOST_PARTS = 8
 """Heads are cut into fewer parts than so many above those that they must be cut into."""
-
-SYNAPSE_MEMORY = RESOURCES.index("synapse_memory")
 
 
 def pack(network: NetworkShape, target: Target) -> Packing:
@@ -196,11 +194,13 @@ class _Packer:
         nodes, capacity = self.nodes[section.start : section.stop], self.capacity
         key = tuple(capacity.alike(node) for node in nodes)
         if key not in self.chosen:
-            synapses = sum(capacity.use(node, node.size)[SYNAPSE_MEMORY] for node in nodes if _has_matrix(node))
+            matrices = [node for node in nodes if _has_matrix(node)]
+            synapses = sum(capacity.use(node, node.size)[SYNAPSE_MEMORY] for node in matrices)
             self.chosen[key] = choose_seeding(
                 capacity,
                 self.nodes[section.attention],
                 self.more_parts,
+                matrices[0] if matrices else None,
                 synapses / capacity.limits[SYNAPSE_MEMORY],
                 lambda seeding: _neurocores(capacity, section, seeding),
             )
