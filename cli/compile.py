@@ -31,8 +31,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="CKPT|NIR",
         help="a checkpoint (.pt, .safetensors) or a network of any tool in NIR (.nir)",
     )
+    result.add_argument("--config", metavar="NAME|TOML", help="with --dry-run: a shape without weights, as opt-1.3b")
     result.add_argument("--target", default="loihi2", help="a packaged target or a .toml sheet (default: loihi2)")
     result.add_argument("--system", help="the target's board (default: the smallest that fits)")
+    result.add_argument(
+        "--usable-neurocores", type=int, metavar="N", help="of each chip (default: what the target's sheet says)"
+    )
     result.add_argument("-o", "--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
     result.add_argument("--bits", type=int, default=8, help="bits per synaptic weight, 1 to 8 (default: 8)")
     result.add_argument(
@@ -58,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
     result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
     result.add_argument("--dump-after", choices=("lift", "nir", "quantize", "map"), metavar="STAGE")
-    result.add_argument("--dry-run", action="store_true", help="only say what the network would take on the target")
+    result.add_argument(
+        "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"
+    )
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     result.add_argument("--seed", type=int, default=0, help="of calibration, placement and sampling (default: 0)")
     add_network(result)
@@ -79,13 +85,17 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _doctor(as_json=options.json)
     if options.list_targets:
         return _list_targets(as_json=options.json)
-    if options.source is None:
+    if options.config is not None and options.source is not None:
+        raise BispikError(f"--config {options.config} takes the place of {options.source}: give one of the two")
+    if options.config is not None and not options.dry_run:
+        raise BispikError(f"--config {options.config} has no weights to compile: add --dry-run, or give a checkpoint")
+    if options.source is None and options.config is None:
         raise BispikError("no checkpoint given; see bispik-compile --help")
     if options.dry_run and (options.run or options.dump_after or options.emit):
         raise BispikError("--dry-run writes and runs nothing: leave out --run, --dump-after and --emit")
     if options.seed < 0:
         raise BispikError(f"--seed {options.seed}: give 0 or more")
-    if is_network(options.source):
+    if options.source is not None and is_network(options.source):
         from bispik.cli.stream_compile import compile_stream
 
         return compile_stream(options)
@@ -94,9 +104,13 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise BispikError("--prompt needs a backend to run on: give --run sim or --run lava")
     if options.run and options.prompt is None:
         raise BispikError("--run needs a text to begin with: give --prompt")
-    from bispik.cli import compile_report
+    if options.dry_run:
+        from bispik.cli.plan_report import plan_only
 
-    return compile_report.plan_only(options) if options.dry_run else compile_report.compile_and_report(options)
+        return plan_only(options)
+    from bispik.cli.compile_report import compile_and_report
+
+    return compile_and_report(options)
 
 
 def _doctor(*, as_json: bool) -> int:

@@ -105,7 +105,11 @@ def refuse_network_options(options: argparse.Namespace) -> None:
     Raises:
         BispikError: naming the option.
     """
-    refuse_options(options, NETWORK, f"is for networks in NIR of other tools; {options.source} is a language model")
+    refuse_options(
+        options,
+        NETWORK,
+        f"is for networks in NIR of other tools; {options.source or options.config} is a language model",
+    )
 
 
 def refuse_options(options: argparse.Namespace, defaults: Mapping[str, Any], why: str) -> None:

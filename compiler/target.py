@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -132,6 +132,29 @@ class Target:
         if name not in self.systems:
             raise BispikError(f"system {name!r}: unknown for {self.name}; choose one of {', '.join(self.systems)}")
         return self.systems[name]
+
+    def with_usable_neurocores(self, count: int) -> Target:
+        """Return a target whose chips have so many usable neurocores: a sheet of its own, with a digest of its own.
+
+        Raises:
+            BispikError: if a chip has not so many.
+        """
+        mesh, slots = self.mesh, self.mesh.columns.value * self.mesh.rows.value * self.mesh.neurocores_per_router.value
+        if not 1 <= count <= slots:
+            raise BispikError(f"--usable-neurocores {count}: a chip of {self.name} has {slots}; choose 1 to {slots}")
+        if count == mesh.usable_neurocores.value:
+            return self
+        usable = replace(mesh.usable_neurocores, value=count, source="--usable-neurocores", grade="X")
+        digest = hashlib.sha256(f"{self.sha256} usable_neurocores {count}".encode()).hexdigest()
+        return replace(self, mesh=replace(mesh, usable_neurocores=usable), sha256=digest)
+
+    def chips(self, neurocores: int) -> int:
+        """Number of chips that hold so many neurocores."""
+        return -(-neurocores // self.mesh.usable_neurocores.value)
+
+    def smallest_system(self, neurocores: int) -> System | None:
+        """Return the smallest system with so many neurocores, None if there is none."""
+        return next((system for system in self.systems.values() if self.neurocores(system) >= neurocores), None)
 
     def neurocores(self, system: System) -> int:
         """Number of usable neurocores of a system."""

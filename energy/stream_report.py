@@ -164,7 +164,7 @@ def _sentences(report: StreamEnergyReport) -> str:
     if faster := report.faster_than_real_time:
         each = formats.seconds(report.seconds.default / report.steps)
         words += f", {each} on the chip: {formats.count(faster)} times as fast as the network's own time"
-    sequences = f"{report.sequences} sequence{'' if report.sequences == 1 else 's'}"
+    sequences = formats.number_of(report.sequences, "sequence")
     words += f"; counted over {sequences}, {report.steps:,} steps."
     if report.sensitivity:
         words += f"\nThe largest unknown: {CONSTANT_LABELS[report.sensitivity[0].constant].lower()}."

@@ -62,12 +62,13 @@ def map_stream(
     check_stream_program(program, "program")
     made = plan_stream(program, target, system_name)
     system = require_room(made)
-    links = message_links(program, made.partition, rates or {})
+    slices = made.packing.slices()
+    links = message_links(program, slices, rates or {})
     mapped = MappedStream(
         program=program,
         target=target,
         system=system,
-        neurocores=place_by(links, made.partition, target, system, seed),
+        neurocores=place_by(links, slices, target, system, seed),
         resources=made.resources,
         skew=schedule(program.input.name, program.populations).skew,
     )

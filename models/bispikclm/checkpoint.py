@@ -20,9 +20,9 @@ from torch import Tensor
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import BiSpikCLM
 from bispik.models.bispikclm.tensors import checked_tensors
-from bispik.models.bispikclm.third_party import from_third_party, is_third_party
+from bispik.models.bispikclm.third_party import from_third_party, is_third_party, third_party_config
 from bispik.models.errors import BispikError, first_line
-from bispik.models.files import read_text, written_whole
+from bispik.models.files import read_text, require_file, written_whole
 
 FORMAT = "bispik-checkpoint"
 VERSION = 1
@@ -92,8 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         BispikError: if the file is missing, is no checkpoint, holds anything but plain tensors and values,
             or has a missing, superfluous, mis-shaped or non-finite tensor.
     """
-    if not path.is_file():
-        raise BispikError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
+    require_file(path)
     files = [path]
     if path.suffix == ".safetensors":
         stored = _read_safetensors(path)
@@ -106,6 +105,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config, tensors = _from_own(stored, str(path))
     checked = checked_tensors(config, tensors, str(path))
     return Checkpoint(config=config, tensors=checked, sha256=_sha256(files))
+
+
+def load_config(path: Path) -> BiSpikCLMConfig:
+    """Read what a checkpoint says of its network; its tensors are neither read nor checked.
+
+    Raises:
+        BispikError: if the file is missing or is no checkpoint.
+    """
+    require_file(path)
+    stored = _read_sheet(_sheet(path)) if path.suffix == ".safetensors" else _read_pt(path, mapped=True)
+    return third_party_config(stored, str(path)) if is_third_party(stored) else _own_config(stored, str(path))
 
 
 def _sheet(path: Path) -> Path:
@@ -122,13 +132,17 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read_pt(path: Path) -> Mapping[str, Any]:
+def _read_pt(path: Path, *, mapped: bool = False) -> Mapping[str, Any]:
+    """Return what torch.save wrote; if ``mapped``, tensors stay on the disk until they are used.
+
+    A file of PyTorch before 1.6 is no zip archive and cannot be mapped; it is read whole.
+    """
     if _is_compressed(path):
         raise BispikError(f"{path}: a compressed archive; torch.save writes none, so this is not a PyTorch checkpoint")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch has to say about odd files, the errors below say too
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise BispikError(
             f"{path}: not a checkpoint that can be read safely: it is damaged, or holds more than tensors and plain "
@@ -153,28 +167,39 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    sheet = _sheet(path)
-    try:
-        header = json.loads(read_text(sheet, "configuration of the checkpoint"))
-    except (ValueError, RecursionError) as error:
-        raise BispikError(f"{sheet}: not JSON: {first_line(error)}") from error
-    if not isinstance(header, dict):
-        raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
+    header = _read_sheet(_sheet(path))
     try:
         return {**header, "tensors": load_file(path)}
     except (SafetensorError, OSError) as error:
         raise BispikError(f"{path}: not a safetensors file: {first_line(error)}") from error
 
 
+def _read_sheet(sheet: Path) -> Mapping[str, Any]:
+    try:
+        header = json.loads(read_text(sheet, "configuration of the checkpoint"))
+    except (ValueError, RecursionError) as error:
+        raise BispikError(f"{sheet}: not JSON: {first_line(error)}") from error
+    if not isinstance(header, dict):
+        raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
+    return header
+
+
 def _from_own(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:
+    config, tensors = _own_config(stored, where), stored.get("tensors")
+    if not isinstance(tensors, Mapping):
+        raise BispikError(f"{where}: 'tensors' is missing")
+    return config, dict(tensors)
+
+
+def _own_config(stored: Mapping[str, Any], where: str) -> BiSpikCLMConfig:
     if stored.get("format") != FORMAT:
         raise BispikError(f"{where}: not a BiSpikCLM checkpoint: it has no 'format' of '{FORMAT}'")
     if stored.get("version") != VERSION:
         raise BispikError(f"{where}: checkpoint version {stored.get('version')}; this bispik reads version {VERSION}")
-    config, tensors = stored.get("config"), stored.get("tensors")
-    if not isinstance(config, Mapping) or not isinstance(tensors, Mapping):
-        raise BispikError(f"{where}: 'config' or 'tensors' is missing")
+    config = stored.get("config")
+    if not isinstance(config, Mapping):
+        raise BispikError(f"{where}: 'config' is missing")
     try:
-        return BiSpikCLMConfig.from_dict(config), dict(tensors)
+        return BiSpikCLMConfig.from_dict(config)
     except BispikError as error:
         raise BispikError(f"{where}: {error}") from error
