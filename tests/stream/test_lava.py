@@ -94,14 +94,14 @@ def test_bispik_equals_reference(program: StreamProgram, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(program=programs(neuron_program="stock"), seed=st.integers(0, 99))
 def test_many_stock_programs_equal_reference(program: StreamProgram, seed: int) -> None:
     compare("stock", program, seed)
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(program=programs(neuron_program="bispik"), seed=st.integers(0, 99))
 def test_many_bispik_programs_equal_reference(program: StreamProgram, seed: int) -> None:
     compare("bispik", program, seed)
