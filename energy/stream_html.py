@@ -13,7 +13,7 @@ from bispik.energy import formats
 from bispik.energy.activity_views import NEUROCORES_LISTED, NeurocoreRow
 from bispik.energy.constants import GRADES
 from bispik.energy.heatmap import HeatMap, contents, heat_map
-from bispik.energy.labels import CONSTANT_LABELS, EVENT_LABELS, STREAM_SCOPE_LABELS
+from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
 from bispik.energy.latency import FloatArray
 from bispik.energy.report import template
 from bispik.energy.stream_account import StreamEnergyReport
@@ -126,7 +126,7 @@ def _rows(report: StreamReportInput, scope: str, *, by_population: bool) -> list
         order = {population.name: place for place, population in enumerate(report.mapped.program.populations)}
         lines.sort(key=lambda line: order[line.node])
         return bars(lines, report.each, lambda line: line.node, sort=False)
-    return bars(lines, report.each, lambda line: EVENT_LABELS[line.event], sort=True)
+    return bars(lines, report.each, lambda line: STREAM_EVENT_LABELS[line.event], sort=True)
 
 
 def _neurocore_rows(report: StreamReportInput) -> list[NeurocoreRow]:

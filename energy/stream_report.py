@@ -10,7 +10,7 @@ from rich.table import Table
 from bispik.backends.stream.counts import STREAM_SYNOPS, StreamCounts
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy import formats
-from bispik.energy.labels import CONSTANT_LABELS, EVENT_LABELS, STREAM_SCOPE_LABELS
+from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range, total
 from bispik.energy.stream_account import StreamEnergyReport, stream_account
@@ -124,7 +124,7 @@ def _event_table(report: StreamEnergyReport) -> Table:
         lines = [line for line in report.lines if line.event == event]
         count, energy = sum(line.count for line in lines), total(line.energy for line in lines)
         table.add_row(
-            EVENT_LABELS[event],
+            STREAM_EVENT_LABELS[event],
             f"{count:,}",
             formats.count(count / report.steps),
             formats.joules(energy.default),

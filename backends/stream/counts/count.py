@@ -197,7 +197,7 @@ class _Tally:
 
     def _by_slice(self, plan: PopulationPlan, flags: BoolArray) -> IntArray:
         """(steps, size) to how many of each slice are set, (steps, m)."""
-        laid = flags[:, plan.layout.neuron] if plan.layout.map else flags
+        laid = flags[:, plan.layout.neuron] if plan.layout.reordered else flags
         counts: IntArray = np.add.reduceat(laid, plan.starts, axis=1, dtype=np.int64)
         return counts
 
