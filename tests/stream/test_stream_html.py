@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.energy.pages import Page
 
 from bispik.backends.stream.counts import StreamCounter
 from bispik.backends.stream.reference import ReferenceStreamSession
@@ -17,6 +16,7 @@ from bispik.compiler.target import load_target
 from bispik.energy.profiles import list_profiles, load_profile
 from bispik.energy.stream_html import POINTS, StreamReportInput, render_stream_html
 from bispik.energy.stream_report import stream_account
+from tests.energy.pages import Page
 from tests.stream.layers import CONVOLUTION, one_layer
 
 
