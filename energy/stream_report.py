@@ -43,6 +43,7 @@ def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergy
             "j_per_step": report.per_step.to_dict(),
             "j_per_inference": None if per_inference is None else per_inference.to_dict(),
             "dynamic_j_per_spike": None if per_spike is None else per_spike.to_dict(),
+            "j_per_step_in_real_time": (report.total_in_real_time / report.steps).to_dict(),
             "seconds": report.seconds.to_dict(),
             "seconds_per_step": (report.seconds / report.steps).to_dict(),
             "faster_than_real_time": report.faster_than_real_time,
@@ -152,6 +153,8 @@ def _energy_table(counts: StreamCounts, report: StreamEnergyReport) -> Table:
         energy = report.scope(scope)
         _add(table, STREAM_SCOPE_LABELS[scope], energy / each, energy.default / whole)
     _add(table, "All", report.total / each, 1.0, style="bold")
+    in_real_time = report.total_in_real_time
+    _add(table, "All, if it waits for the network's own time", in_real_time / each, in_real_time.default / whole)
     table.caption = _sentences(report)
     table.caption_justify = "left"
     return table
