@@ -115,9 +115,8 @@ class StreamEnergyReport:
     @property
     def total_in_real_time(self) -> Range:
         """Dynamic, static and host if the chip keeps to the network's own time, or falls behind it."""
-        seconds = Range(
-            *(max(self.own_seconds, s) for s in (self.seconds.low, self.seconds.default, self.seconds.high))
-        )
+        on_chip = (self.seconds.low, self.seconds.default, self.seconds.high)
+        seconds = Range(*(max(self.own_seconds, bound) for bound in on_chip))
         static = total(line.energy for line in static_lines(self.chips, self.profile, seconds))
         return self.scope("dynamic") + static + self.scope("host")
 

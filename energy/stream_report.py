@@ -153,8 +153,9 @@ def _energy_table(counts: StreamCounts, report: StreamEnergyReport) -> Table:
         energy = report.scope(scope)
         _add(table, STREAM_SCOPE_LABELS[scope], energy / each, energy.default / whole)
     _add(table, "All", report.total / each, 1.0, style="bold")
-    in_real_time = report.total_in_real_time
-    _add(table, "All, if it waits for the network's own time", in_real_time / each, in_real_time.default / whole)
+    waiting = report.total_in_real_time / each
+    span = formats.span(waiting, "J") if waiting.width else ""
+    table.add_row("All, if it waits for the network's own time", formats.joules(waiting.default), span, "")
     table.caption = _sentences(report)
     table.caption_justify = "left"
     return table
@@ -167,7 +168,8 @@ def _sentences(report: StreamEnergyReport) -> str:
     if faster := report.faster_than_real_time:
         each = formats.seconds(report.seconds.default / report.steps)
         words += f", {each} on the chip: {formats.count(faster)} times as fast as the network's own time"
-    words += f"; counted over {report.sequences} sequences, {report.steps:,} steps."
+    sequences = "1 sequence" if report.sequences == 1 else f"{report.sequences:,} sequences"
+    words += f"; counted over {sequences}, {report.steps:,} steps."
     if report.sensitivity:
         words += f"\nThe largest unknown: {CONSTANT_LABELS[report.sensitivity[0].constant].lower()}."
     return words
