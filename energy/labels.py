@@ -94,6 +94,8 @@ SCOPE_LABELS: Mapping[str, str] = {
     "host": "Host: embedding, readout, norm",
 }
 
+STREAM_EVENT_LABELS: Mapping[str, str] = {**EVENT_LABELS, "update_waiting": "Updates while the last steps travel on"}
+
 STREAM_SCOPE_LABELS: Mapping[str, str] = {**SCOPE_LABELS, "host": "Host: input, output"}
 
 _LAYERS: Mapping[str, str] = {

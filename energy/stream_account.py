@@ -9,6 +9,9 @@ that the run takes on the chip, and the host. Time on the chip, seconds:
 All populations are taken to work on the same logical step at once, which is the steady state of a clocked fabric. The
 updates of the drain are an event of their own, ``update_waiting``. Waiting for links of the mesh is left out: no
 bandwidth is published.
+
+A chip that listens to the world waits for it: then static power flows for the network's own time, dt a step
+(``total_in_real_time``), and everything else stays what it is.
 """
 
 from __future__ import annotations
@@ -71,8 +74,8 @@ class StreamEnergyReport:
     spikes: int
     synops: int
     chips: int
-    dt: float
-    """Seconds per time step of the tool that made the network."""
+    own_seconds: float
+    """The run in the network's own time, with the drain."""
     lines: tuple[EnergyLine, ...]
     neurocore_joules: FloatArray
     """(neurocores, 3): dynamic energy of each, low, default and high."""
@@ -110,9 +113,17 @@ class StreamEnergyReport:
         return self.scope("dynamic") / self.spikes if self.spikes else None
 
     @property
+    def total_in_real_time(self) -> Range:
+        """Dynamic, static and host if the chip keeps to the network's own time, or falls behind it."""
+        on_chip = (self.seconds.low, self.seconds.default, self.seconds.high)
+        seconds = Range(*(max(self.own_seconds, bound) for bound in on_chip))
+        static = total(line.energy for line in static_lines(self.chips, self.profile, seconds))
+        return self.scope("dynamic") + static + self.scope("host")
+
+    @property
     def faster_than_real_time(self) -> float | None:
         """How many of the network's own seconds the chip computes in one; None if the profile knows no times."""
-        return self.dt * self.steps / self.seconds.default if self.seconds.default else None
+        return self.own_seconds / self.seconds.default if self.seconds.default else None
 
 
 def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile) -> StreamEnergyReport:
@@ -138,7 +149,7 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
         spikes=counts.total("spike"),
         synops=counts.synops,
         chips=mapped.chips,
-        dt=mapped.program.dt,
+        own_seconds=mapped.program.dt * (counts.steps + counts.depth * counts.sequences),
         lines=lines,
         neurocore_joules=neurocore_joules(counts.neurocore, counts.neurocores, profile, priced),
         seconds=seconds,

@@ -10,7 +10,7 @@ from rich.table import Table
 from bispik.backends.stream.counts import STREAM_SYNOPS, StreamCounts
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy import formats
-from bispik.energy.labels import CONSTANT_LABELS, EVENT_LABELS, STREAM_SCOPE_LABELS
+from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range, total
 from bispik.energy.stream_account import StreamEnergyReport, stream_account
@@ -43,6 +43,7 @@ def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergy
             "j_per_step": report.per_step.to_dict(),
             "j_per_inference": None if per_inference is None else per_inference.to_dict(),
             "dynamic_j_per_spike": None if per_spike is None else per_spike.to_dict(),
+            "j_per_step_in_real_time": (report.total_in_real_time / report.steps).to_dict(),
             "seconds": report.seconds.to_dict(),
             "seconds_per_step": (report.seconds / report.steps).to_dict(),
             "faster_than_real_time": report.faster_than_real_time,
@@ -124,7 +125,7 @@ def _event_table(report: StreamEnergyReport) -> Table:
         lines = [line for line in report.lines if line.event == event]
         count, energy = sum(line.count for line in lines), total(line.energy for line in lines)
         table.add_row(
-            EVENT_LABELS[event],
+            STREAM_EVENT_LABELS[event],
             f"{count:,}",
             formats.count(count / report.steps),
             formats.joules(energy.default),
@@ -152,6 +153,9 @@ def _energy_table(counts: StreamCounts, report: StreamEnergyReport) -> Table:
         energy = report.scope(scope)
         _add(table, STREAM_SCOPE_LABELS[scope], energy / each, energy.default / whole)
     _add(table, "All", report.total / each, 1.0, style="bold")
+    waiting = report.total_in_real_time / each
+    span = formats.span(waiting, "J") if waiting.width else ""
+    table.add_row("All, if it waits for the network's own time", formats.joules(waiting.default), span, "")
     table.caption = _sentences(report)
     table.caption_justify = "left"
     return table

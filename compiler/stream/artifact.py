@@ -11,6 +11,7 @@ from bispik.compiler.artifact import Format, load, save
 from bispik.compiler.stream.consistency import check_currents, check_stream_program, expect
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import STREAM_SEMANTICS_VERSION
+from bispik.compiler.target import RESOURCES
 from bispik.models.errors import BispikError
 
 STREAM = Format(name="bispik-stream", version="1", what="compiled stream program")
@@ -56,11 +57,11 @@ def _check_places(mapped: MappedStream, where: str) -> None:
     sizes = (mesh.columns, mesh.rows, mesh.neurocores_per_router, mesh.usable_neurocores, system.chips)
     plausible = all(1 <= size.value <= 1 << 20 for size in (*sizes, system.chip_columns))
     expect(plausible, where, "a mesh or system of an impossible size")
-    stored = (target.storage.synapse_word_bits, *(limit for _, limit in target.resources.items()))
-    plausible = all(1 <= limit.value <= 1 << 40 for limit in stored) and all(
-        1 <= use.limit <= 1 << 40 for use in mapped.resources
-    )
+    limits = [limit.value for _, limit in target.resources.items()] + [use.limit for use in mapped.resources]
+    plausible = all(1 <= limit <= 1 << 40 for limit in (target.storage.synapse_word_bits.value, *limits))
     expect(plausible, where, "a neurocore of an impossible size")
+    named = tuple(use.resource for use in mapped.resources) == RESOURCES
+    expect(named, where, "the use of other resources than a neurocore has")
     for place, core in enumerate(mapped.neurocores):
         on_mesh = 0 <= core.x < mesh.columns.value and 0 <= core.y < mesh.rows.value
         fits = core.index == place and 0 <= core.chip < system.chips.value and on_mesh

@@ -23,7 +23,7 @@ class Layout:
 
     neuron: IntArray
     """(size,): the neuron at each place."""
-    map: bool
+    reordered: bool
     """Whether it differs from the neurons' own order."""
 
     def rows(self, start: int, stop: int) -> IntArray:
@@ -61,8 +61,8 @@ def layout_of(population: IntegerStreamPopulation) -> Layout:
     maps = (entry.wiring for entry in population.inputs if isinstance(entry.wiring, Convolution))
     wiring = next(maps, None)
     if wiring is None or wiring.target[0] == 1 == wiring.target[1]:
-        return Layout(neuron=every, map=False)
+        return Layout(neuron=every, reordered=False)
     channels, height, width = wiring.target
     columns, rows = np.array(list(serpentine(width, height)), np.int64).T
     by_position = every.reshape(channels, height, width)[:, rows, columns]
-    return Layout(neuron=by_position.T.ravel(), map=True)
+    return Layout(neuron=by_position.T.ravel(), reordered=True)

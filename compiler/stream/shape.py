@@ -60,7 +60,7 @@ def _input(
 ) -> InputShape:
     entry = population.inputs[index]
     wiring, one_to_one = entry.wiring, isinstance(entry.wiring, OneToOne)
-    simple = isinstance(wiring, Dense) or (one_to_one and not layout.map)
+    simple = isinstance(wiring, Dense) or (one_to_one and not layout.reordered)
     each = max(1, payload_bits(program)) if entry.source == program.input.name else 1
     return InputShape(
         source=entry.source,

@@ -197,6 +197,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "mesh": (target("mesh", "columns"), r"a mesh or system of an impossible size"),
     "word": (target("storage", "synapse_word_bits"), r"a neurocore of an impossible size"),
     "limits": (target("resources", "neurons"), r"a neurocore of an impossible size"),
+    "resources": (lambda found: replace(found, resources=()), r"the use of other resources than a neurocore has"),
     "tokens": (slices(last_token=4), r"p: stored tokens in a stream"),
 }
 

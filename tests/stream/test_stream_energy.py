@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def test_the_account_of_a_small_run_by_hand() -> None:
     assert line(report, "chip_power") == pytest.approx([1, 0.26 * seconds * 1e12])
     assert report.per_inference == report.total
     assert report.per_step.default == report.total.default / 2
-    assert report.faster_than_real_time == pytest.approx(2e-3 / seconds)
+    assert report.faster_than_real_time == pytest.approx(3e-3 / seconds)
+    real = report.scope("dynamic").default + report.scope("host").default + (0.26 + 0.44) * 3e-3
+    assert report.total_in_real_time.default == pytest.approx(real)
 
 
 def test_a_kernel_has_a_price_of_its_own_and_numbers_too() -> None:
@@ -104,6 +107,15 @@ def test_silence_costs_updates_and_what_flows_anyway(program: StreamProgram) -> 
     assert spent <= {"update_inactive", "update_waiting", "output_membranes"}
 
 
+def test_a_chip_that_falls_behind_pays_for_its_own_time() -> None:
+    program = replace(one_layer(Dense(inputs=10, outputs=4)), dt=1e-9)
+    mapped, counts = counted(program)
+    report = stream_account(mapped, counts, LOIHI2)
+    assert report.faster_than_real_time is not None
+    assert report.faster_than_real_time < 1
+    assert report.total_in_real_time.default == pytest.approx(report.total.default)
+
+
 def test_steps_within_a_sequence_are_no_inference() -> None:
     program = one_layer(Dense(inputs=3, outputs=2))
     mapped, session = map_stream(program, load_target("loihi2")), ReferenceStreamSession(program)
@@ -118,6 +130,7 @@ def test_a_convention_without_times_has_no_duration() -> None:
     report = stream_account(mapped, counts, load_profile("paper-45nm"))
     assert report.total.default == pytest.approx(40 * 0.9e-12)
     assert report.faster_than_real_time is None
+    assert report.total_in_real_time == report.total
     assert report.step_joules.tolist() == pytest.approx([40 * 0.9e-12, 0])
 
 
@@ -153,7 +166,9 @@ def test_the_audit_names_what_is_no_spike_driven_addition(
 
 def test_json_holds_every_number_and_its_source() -> None:
     mapped, counts = on_loihi2(CONVOLUTION)
-    values = json.loads(json.dumps(stream_json(mapped, counts, stream_account(mapped, counts, LOIHI2))))
+    values = json.loads(
+        json.dumps(stream_json(mapped, counts, stream_account(mapped, counts, LOIHI2)), allow_nan=False)
+    )
     assert set(values) == {"energy", "audit", "fully_binary", "counts", "firing_rates"}
     energy = values["energy"]
     for bound in ("low", "default", "high"):

@@ -161,15 +161,16 @@ class _Tally:
             arriving = block.arriving(projection.source, projection.delay)
             numbers = block.numbers(projection.source, projection.delay)
             active |= reached(projection.wiring, arriving)
-            synops = _rounded(pooled(projection.wiring, numbers) @ projection.fan_out)
-            self.synops[:, plan.slices] += synops
-            for place, (index, stored) in enumerate(zip(plan.slices.tolist(), projection.formats, strict=True)):
-                self._enter(STREAM_SYNOPS[stored], index, synops[:, place])
+            arrivals = pooled(projection.wiring, numbers)
+            for bundle, start, stop in zip(projection.bundles, plan.starts.tolist(), plan.stops.tolist(), strict=True):
+                met = arrivals[:, bundle.first : bundle.first + len(bundle.fan_out)]
+                synops = _rounded(met @ bundle.fan_out)
+                self.synops[:, bundle.slice] += synops
+                self._enter(STREAM_SYNOPS[bundle.format], bundle.slice, synops)
                 if projection.graded:
-                    self._enter(STREAM_GRADED[stored], index, synops[:, place])
-                if projection.filled[place]:
-                    rows = plan.layout.rows(int(plan.starts[place]), int(plan.stops[place]))
-                    active[:, rows] |= (synops[:, place] > 0)[:, None]
+                    self._enter(STREAM_GRADED[bundle.format], bundle.slice, synops)
+                if bundle.filled:
+                    active[:, plan.layout.rows(start, stop)] |= (synops > 0)[:, None]
         updated = self._by_slice(plan, active)
         self._enter_all("update_active", plan, updated)
         self._enter_all("update_inactive", plan, plan.stops - plan.starts - updated)
@@ -197,7 +198,7 @@ class _Tally:
 
     def _by_slice(self, plan: PopulationPlan, flags: BoolArray) -> IntArray:
         """(steps, size) to how many of each slice are set, (steps, m)."""
-        laid = flags[:, plan.layout.neuron] if plan.layout.map else flags
+        laid = flags[:, plan.layout.neuron] if plan.layout.reordered else flags
         counts: IntArray = np.add.reduceat(laid, plan.starts, axis=1, dtype=np.int64)
         return counts
 

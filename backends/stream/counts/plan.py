@@ -16,7 +16,6 @@ from bispik.compiler.routes import places_of
 from bispik.compiler.stream.layout import LaidWiring, Layout, layout_of
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import IntegerStreamPopulation, IntegerStreamProjection
-from bispik.compiler.stream.reach import pool_size
 from bispik.compiler.stream.readers import home, readers
 from bispik.compiler.stream.shape import input_is_graded
 from bispik.compiler.stream.wiring import Sparse, Wiring
@@ -34,6 +33,21 @@ COSTS: tuple[StreamEvent, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """The synapses of one projection that lie in one slice."""
+
+    slice: int
+    format: SynapseFormat
+    first: int
+    """Pools [first, first + n) of source neurons have any (`bispik.compiler.stream.reach`)."""
+    fan_out: FloatArray
+    """(n,): stored synapses there of each source neuron of a pool; whole numbers, as floats because their products are
+    fastest."""
+    filled: bool
+    """Whether a sparse pattern lies there as a matrix: what arrives at one of its rows arrives at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProjectionPlan:
     """One projection, and what of it lies in each of the m slices of its population."""
 
@@ -41,13 +55,8 @@ class ProjectionPlan:
     delay: int
     wiring: Wiring
     graded: bool
-    fan_out: FloatArray
-    """(pools, m): stored synapses there of each source neuron of a pool (`bispik.compiler.stream.reach`); whole
-    numbers, as floats because their matrix products are fastest."""
-    formats: tuple[SynapseFormat, ...]
+    bundles: tuple[Bundle, ...]
     """(m,)"""
-    filled: tuple[bool, ...]
-    """(m,): whether a sparse pattern lies there as a matrix: what arrives at one of its rows arrives at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,32 +100,34 @@ def _population(mapped: MappedStream, parts: list[Slice], population: IntegerStr
         starts=np.array([part.start for part in slices], np.int64),
         stops=np.array([part.stop for part in slices], np.int64),
         layout=layout,
-        projections=tuple(_projection(mapped, slices, layout, entry) for entry in population.inputs),
+        projections=tuple(_projection(mapped, parts, own, layout, entry) for entry in population.inputs),
         costs=_costs(mapped, population),
     )
 
 
 def _projection(
-    mapped: MappedStream, slices: list[Slice], layout: Layout, entry: IntegerStreamProjection
+    mapped: MappedStream, parts: list[Slice], own: list[int], layout: Layout, entry: IntegerStreamProjection
 ) -> ProjectionPlan:
     laid = LaidWiring(wiring=entry.wiring, layout=layout)
-    formats: tuple[SynapseFormat, ...] = tuple(
-        stored_format(laid, part.start, part.stop, entry.bits, mapped.target) for part in slices
-    )
-    filled = tuple(stored == "dense" and isinstance(entry.wiring, Sparse) for stored in formats)
-    fan_out = np.zeros((entry.wiring.inputs // pool_size(entry.wiring), len(slices)))
-    for index, part in enumerate(slices):
-        each = laid.pool_fan_out(part.start, part.stop)
-        fan_out[:, index] = np.where(each > 0, part.stop - part.start, 0) if filled[index] else each
     return ProjectionPlan(
         source=entry.source,
         delay=entry.delay,
         wiring=entry.wiring,
         graded=entry.source == mapped.program.input.name and input_is_graded(mapped.program),
-        fan_out=fan_out,
-        formats=formats,
-        filled=filled,
+        bundles=tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own),
     )
+
+
+def _bundle(mapped: MappedStream, index: int, part: Slice, laid: LaidWiring, bits: int) -> Bundle:
+    stored = stored_format(laid, part.start, part.stop, bits, mapped.target)
+    filled = stored == "dense" and isinstance(laid.wiring, Sparse)
+    each = laid.pool_fan_out(part.start, part.stop)
+    if filled:
+        each = np.where(each > 0, part.stop - part.start, 0)
+    pools = np.flatnonzero(each)
+    first, last = (int(pools[0]), int(pools[-1]) + 1) if len(pools) else (0, 0)
+    fan_out = each[first:last].astype(np.float64)
+    return Bundle(slice=index, format=stored, first=first, fan_out=fan_out, filled=filled)
 
 
 def _costs(mapped: MappedStream, population: IntegerStreamPopulation) -> FloatArray:
