@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import counting, decode, example, opening, prefill, threads
+from benchmarks import counting, decode, example, opening, prefill, streams, threads
 from benchmarks.machine import describe, pinned, read_memory
 from benchmarks.measure import Line, progress, take_turns
 from benchmarks.report import table, write_page, write_results
@@ -32,6 +32,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "opening": (opening.opening,),
     "threads": (threads.two_threads,),
     "counting": (counting.counting,),
+    "streams": (streams.stream_programs,),
     "example": (example.example,),
 }
 

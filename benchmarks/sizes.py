@@ -36,6 +36,12 @@ class Sizes:
     """Of the OPT shape; as many as counting enters at once."""
     lava_tokens: int = 2
     load_rounds: int = 40
+    stream_hidden: int = 512
+    stream_side: int = 34
+    """Of a square map; two channels of events."""
+    stream_channels: tuple[int, int] = (16, 32)
+    stream_steps: int = 256
+    reference_steps: int = 4
 
 
 TINY_SIZES = Sizes(
@@ -54,4 +60,9 @@ TINY_SIZES = Sizes(
     counted_tokens=3,
     lava_tokens=1,
     load_rounds=2,
+    stream_hidden=9,
+    stream_side=9,
+    stream_channels=(2, 3),
+    stream_steps=3,
+    reference_steps=2,
 )

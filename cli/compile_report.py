@@ -51,7 +51,7 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         system=options.system,
         output=options.out,
         bits=options.bits,
-        neurons=options.neurons,
+        neurons=options.neurons or "bispik",
         window=options.window,
         head_on_chip=options.head == "chip",
         calibration=options.calib,

@@ -13,8 +13,8 @@ from bispik.compiler.target import RESOURCES, Target
 Amounts: TypeAlias = tuple[int, ...]
 """One number for each of `RESOURCES`, in their order."""
 
-MEMORY, SYNAPSE_MEMORY = RESOURCES.index("memory"), RESOURCES.index("synapse_memory")
-"""Places of two of them."""
+NEURONS, MEMORY, SYNAPSE_MEMORY = (RESOURCES.index(name) for name in ("neurons", "memory", "synapse_memory"))
+"""Places of three of them."""
 
 
 class Capacity:
@@ -23,27 +23,28 @@ class Capacity:
     def __init__(self, network: NetworkShape, target: Target) -> None:
         self.network, self.target = network, target
         self.limits: Amounts = tuple(limit.value for _, limit in target.resources.items())
-        alike: dict[NodeShape, _Remembered] = {}
+        alike: dict[NodeShape | str, _Remembered] = {}
         self._of: dict[str, _Remembered] = {}
         for node in network.nodes:
-            known = alike.setdefault(_unnamed(node), _Remembered(len(alike), rows_per_word(node, target)))
+            key = _unnamed(node) if node.uniform else node.name
+            known = alike.setdefault(key, _Remembered(len(alike), rows_per_word(node, target)))
             self._of[node.name] = known
 
-    def use(self, node: NodeShape, rows: int, tokens: int | None = None) -> Amounts:
-        """Return the use of so many rows, by default with all stored tokens."""
+    def use(self, node: NodeShape, rows: int, tokens: int | None = None, start: int = 0) -> Amounts:
+        """Return the use of so many rows from ``start`` on, by default with all stored tokens."""
         uses = self._of[node.name].uses
-        key = (rows, self.network.window if tokens is None else tokens)
+        key = (0 if node.uniform else start, rows, self.network.window if tokens is None else tokens)
         if key not in uses:
-            use = slice_use(node, rows, key[1], self.network, self.target)
+            use = slice_use(node, rows, key[2], self.network, self.target, key[0])
             uses[key] = tuple(use[name] for name in RESOURCES)
         return uses[key]
 
-    def room(self, node: NodeShape, free: Amounts, at_most: int) -> int:
+    def room(self, node: NodeShape, free: Amounts, at_most: int, start: int = 0) -> int:
         """Return how many rows fit: all of ``at_most``, or the largest smaller number of whole heads or words."""
         rooms = self._of[node.name].rooms
-        key = (free, at_most)
+        key = (free, at_most, 0 if node.uniform else start)
         if key not in rooms:
-            rooms[key] = self._room(node, free, at_most)
+            rooms[key] = self._room(node, free, at_most, start)
         return rooms[key]
 
     def alike(self, node: NodeShape) -> int:
@@ -61,13 +62,14 @@ class Capacity:
         word = self._of[node.name].word
         return rows if rows < word else rows - rows % word
 
-    def _room(self, node: NodeShape, free: Amounts, at_most: int) -> int:
-        if fits(self.use(node, at_most), free):
+    def _room(self, node: NodeShape, free: Amounts, at_most: int, start: int) -> int:
+        neurons = max(0, free[NEURONS])  # a row has at least one
+        if at_most <= neurons and fits(self.use(node, at_most, start=start), free):
             return at_most
-        enough, too_many = 0, at_most
+        enough, too_many = 0, min(at_most, neurons + 1)
         while too_many - enough > 1:
             middle = (enough + too_many) // 2
-            if fits(self.use(node, middle), free):
+            if fits(self.use(node, middle, start=start), free):
                 enough = middle
             else:
                 too_many = middle
@@ -106,10 +108,10 @@ class _Remembered:
 
     def __init__(self, number: int, word: int) -> None:
         self.number = number
-        self.uses: dict[tuple[int, int], Amounts] = {}
-        """By rows and stored tokens."""
-        self.rooms: dict[tuple[Amounts, int], int] = {}
-        """By free amounts and the rows that are asked for."""
+        self.uses: dict[tuple[int, int, int], Amounts] = {}
+        """By first row (0 where rows take the same everywhere), rows and stored tokens."""
+        self.rooms: dict[tuple[Amounts, int, int], int] = {}
+        """By free amounts, the rows that are asked for, and the first of them."""
         self.word = word
         """Rows that fill a word of synapse memory."""
 

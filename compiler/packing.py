@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from bispik.compiler.capacity import Amounts, Capacity, times, total
-from bispik.compiler.mapping import InputRange, Slice
+from bispik.compiler.mapping import Slice
 from bispik.compiler.target import RESOURCES
 
 
@@ -33,12 +33,16 @@ class Packing:
     """Of each resource, the largest use of a neurocore."""
 
     @cached_property
-    def sizes(self) -> Mapping[tuple[int, int, int], int]:
-        """How many cuts there are of each (node, rows, stored tokens)."""
+    def sizes(self) -> Mapping[tuple[int, int, int, int], int]:
+        """How many cuts there are of each (node, first row, rows, stored tokens).
+
+        The first row is 0 where rows take the same everywhere.
+        """
+        uniform = [node.uniform for node in self.capacity.network.nodes]
         return Counter(
-            (cut.node, cut.stop - cut.start, cut.last_token - cut.first_token)
+            (node, 0 if uniform[node] else start, stop - start, last - first)
             for cuts in self.neurocores
-            for cut in cuts
+            for node, start, stop, first, last in cuts
         )
 
     @cached_property
@@ -46,8 +50,8 @@ class Packing:
         """By node, in order, its use of each resource over all neurocores."""
         nodes = self.capacity.network.nodes
         uses: list[list[Amounts]] = [[] for _ in nodes]
-        for (index, rows, tokens), count in self.sizes.items():
-            uses[index].append(times(self.capacity.use(nodes[index], rows, tokens), count))
+        for (index, start, rows, tokens), count in self.sizes.items():
+            uses[index].append(times(self.capacity.use(nodes[index], rows, tokens, start), count))
         return {node.name: total(parts) for node, parts in zip(nodes, uses, strict=True)}
 
     @property
@@ -62,19 +66,13 @@ class Packing:
 
     def _slice(self, cut: Cut) -> Slice:
         node = self.capacity.network.nodes[cut.node]
-        inputs = tuple(
-            InputRange(index=index, source=entry.source, start=cut.start, stop=cut.stop)
-            if entry.one_to_one
-            else InputRange(index=index, source=entry.source, start=0, stop=entry.fan_in)
-            for index, entry in enumerate(node.inputs)
-        )
-        use = self.capacity.use(node, cut.stop - cut.start, cut.last_token - cut.first_token)
+        use = self.capacity.use(node, cut.stop - cut.start, cut.last_token - cut.first_token, cut.start)
         return Slice(
             node=node.name,
             kind=node.kind,
             start=cut.start,
             stop=cut.stop,
-            inputs=inputs,
+            inputs=node.input_ranges(cut.start, cut.stop),
             use=dict(zip(RESOURCES, use, strict=True)),
             first_token=cut.first_token,
             last_token=cut.last_token,

@@ -158,17 +158,19 @@ class _Packer:
         start = 0
         while start < node.size:
             left = node.size - start
-            if self.current == len(self.tape) and (full := (left - smallest) // whole) > 0:
+            if node.uniform and self.current == len(self.tape) and (full := (left - smallest) // whole) > 0:
                 self._append_full(index, start, whole, full)
                 start += full * whole
                 continue
             into = self._bin(self.current)
-            rows = capacity.room(node, into.free, min(whole, left))
-            if 0 < left - rows < smallest:
+            rows = capacity.room(node, into.free, min(whole, left) if node.uniform else left, start)
+            if node.uniform and 0 < left - rows < smallest:
                 rows = capacity.whole_words(node, left - smallest)
-            if rows < min(smallest, left):
+            if rows < min(smallest, left) and into.cuts:
                 self.current += 1
                 continue
+            if rows == 0:
+                self._require_row_fits(node, start)
             self._put(index, into, start, start + rows)
             start += rows
 
@@ -259,12 +261,12 @@ class _Packer:
         """Put rows [start, stop) into a neurocore; of attention only some stored tokens, if they are given."""
         node = self.nodes[index]
         first, last = tokens or (0, self.capacity.network.window if node.kind == "attention" else 0)
-        into.free = less(into.free, self.capacity.use(node, stop - start, last - first))
+        into.free = less(into.free, self.capacity.use(node, stop - start, last - first, start))
         into.cuts.append(Cut(node=index, start=start, stop=stop, first_token=first, last_token=last))
 
-    def _require_row_fits(self, node: NodeShape) -> None:
+    def _require_row_fits(self, node: NodeShape, start: int = 0) -> None:
         target = self.capacity.target
-        use = dict(zip(RESOURCES, self.capacity.use(node, node.together, 1), strict=True))
+        use = dict(zip(RESOURCES, self.capacity.use(node, node.together, 1, start), strict=True))
         for name, limit in target.resources.items():
             if use[name] > limit.value:
                 needed = f"needs {name.replace('_', ' ')} {use[name]:,} of {limit.value:,} {limit.unit} of a neurocore"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bispik.compiler.capacity import total
+from bispik.compiler.demand import state_entry
 from bispik.compiler.mapping import MappedProgram, ResourceUse
 from bispik.compiler.packing import Packing
 from bispik.compiler.partition import pack
@@ -68,6 +69,7 @@ def plan(network: NetworkShape, target: Target, system_name: str | None = None) 
         BispikError: if the system is unknown or too small, or one row of a node needs more than a neurocore has. A
             network that fits into no system of the target has a plan all the same, with no system.
     """
+    _require_programs(network, target)
     packed = pack(network, target)
     named = None if system_name is None else target.system(system_name)
     needed = len(packed.neurocores)
@@ -120,6 +122,20 @@ def require_room(made: Plan) -> System:
     if made.system is None:
         raise BispikError(_too_large(made, list(made.target.systems.values())[-1]))
     return made.system
+
+
+def _require_programs(network: NetworkShape, target: Target) -> None:
+    """Check that the target has a program for every node."""
+    for node in network.nodes:
+        entry = state_entry(node, target)
+        if entry.value == 0:
+            what = (
+                f"{node.program!r} neurons"
+                if node.kind == "population"
+                else f"program for a node of kind {node.kind!r}"
+            )
+            remedy = "use --neurons stock" if node.kind == "population" else "use another --target"
+            raise BispikError(f"{node.name}: {target.name} has no {what}: {entry.source}; {remedy}")
 
 
 def _resources(packed: Packing, target: Target) -> tuple[ResourceUse, ...]:

@@ -18,6 +18,8 @@ SCHEMA = 1
 DIMENSIONS: Mapping[str, Dimension] = {
     "synop_dense": "energy",
     "synop_one_to_one": "energy",
+    "synop_sparse": "energy",
+    "synop_shared": "energy",
     "synop_score": "energy",
     "synop_value": "energy",
     "synop_readout": "energy",

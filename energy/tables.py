@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.mapping import Mapped
 from bispik.energy import formats
 from bispik.energy.account import EnergyReport
 from bispik.energy.audit import Audit
@@ -14,7 +14,7 @@ from bispik.energy.ranges import Range
 from bispik.energy.views import layer_rows
 
 
-def resource_table(mapped: MappedProgram) -> Table:
+def resource_table(mapped: Mapped) -> Table:
     """Return used against limit of every resource."""
     chips = "1 chip" if mapped.chips == 1 else f"{mapped.chips} chips"
     table = Table(

@@ -12,7 +12,7 @@ from bispik.energy.account import EnergyReport
 from bispik.energy.constants import GRADES
 from bispik.energy.labels import EVENT_LABELS, SCOPE_LABELS, layer_label
 from bispik.energy.latency import TIMES
-from bispik.energy.lines import EnergyLine, Scope
+from bispik.energy.lines import Accounted, EnergyLine, Scope
 from bispik.energy.ranges import Range, total
 
 
@@ -83,7 +83,7 @@ def _by_event(report: EnergyReport, scope: Scope) -> list[BarRow]:
     return _bars(report, lambda line: EVENT_LABELS[line.event], lines, sort=True)
 
 
-def grade_shares(report: EnergyReport) -> Mapping[Grade, float]:
+def grade_shares(report: Accounted) -> Mapping[Grade, float]:
     """Return which share of the default energy rests on constants of each grade, the best grade first.
 
     Static energy is power times time: it is no better than the worst constant in it.
@@ -96,7 +96,7 @@ def grade_shares(report: EnergyReport) -> Mapping[Grade, float]:
     return {grade: joules / whole for grade, joules in grades.items() if joules} if whole else {}
 
 
-def grade_of(report: EnergyReport, line: EnergyLine) -> Grade | None:
+def grade_of(report: Accounted, line: EnergyLine) -> Grade | None:
     """Return the worst grade among the constants that a line's energy is made of; None if the profile leaves it out."""
     names = (line.constant, *TIMES) if line.scope == "static" else (line.constant,)
     found = [report.profile.constants[name].grade for name in names]

@@ -113,6 +113,7 @@ def test_doctor_and_targets_need_no_checkpoint(capsys: Capture) -> None:
     assert main(["--doctor", "--json"]) == 0
     parts = {row["part"]: row["found"] for row in json.loads(capsys.readouterr().out)}
     assert parts["numpy"]
+    assert "onnxruntime" in parts["onnx"]
     assert parts["lava-loihi (Intel)"] is None
     assert main(["--list-targets", "--json"]) == 0
     assert "loihi2" in json.loads(capsys.readouterr().out)
