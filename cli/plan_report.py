@@ -59,10 +59,9 @@ def _values(planned: Planned) -> dict[str, Any]:
         "network": planned.title,
         "bits": planned.asked_bits,
         "window": asked.network.window,
-        **_plan_values(asked),
-        "norms_on_embedded_processors": _norms(asked),
+        **plan_values(asked),
+        "parts": _part_values(asked),
         "embedding_rows_on_host": planned.embedding_rows,
-        "nodes": asked.use_by_node(),
         "plans": [_case_values(case) for case in planned.cases],
     }
 
@@ -71,10 +70,15 @@ def _case_values(case: Case) -> dict[str, Any]:
     values = {"bits": case.bits, "window": case.window}
     if case.plan is None:
         return {**values, "refused": case.refused}
-    return {**values, **_plan_values(case.plan)}
+    return {**values, **_totals(case.plan), "parts": _part_values(case.plan)}
 
 
-def _plan_values(made: Plan) -> dict[str, Any]:
+def plan_values(made: Plan) -> dict[str, Any]:
+    """Return one plan of any network as plain values."""
+    return {**_totals(made), "norms_on_embedded_processors": _norms(made), "nodes": made.use_by_node()}
+
+
+def _totals(made: Plan) -> dict[str, Any]:
     return {
         "target": made.target.name,
         "system": _name(made.system),
@@ -84,16 +88,19 @@ def _plan_values(made: Plan) -> dict[str, Any]:
         "of_largest_system": made.of_largest_system,
         "limited_by": made.limited_by.resource,
         "limits": limits(made.resources),
-        "parts": {
-            part: {
-                "neurocores": found.neurocores,
-                "limited_by": found.limited_by,
-                "chips": made.target.chips(ceil(found.neurocores)),
-                "system": _name(made.target.smallest_system(ceil(found.neurocores))),
-                "use": dict(found.use),
-            }
-            for part, found in part_uses(made).items()
-        },
+    }
+
+
+def _part_values(made: Plan) -> dict[str, Any]:
+    return {
+        part: {
+            "neurocores": found.neurocores,
+            "limited_by": found.limited_by,
+            "chips": made.target.chips(ceil(found.neurocores)),
+            "system": _name(made.target.smallest_system(ceil(found.neurocores))),
+            "use": dict(found.use),
+        }
+        for part, found in part_uses(made).items()
     }
 
 
@@ -101,14 +108,27 @@ def _name(system: System | None) -> str | None:
     return None if system is None else system.name
 
 
+def print_plan(terminal: Console, made: Plan, where: str = "") -> None:
+    """Print one plan of any network; ``where`` says at which settings."""
+    terminal.print(f"{made.neurocores:,} neurocores of {made.target.name}{where}, on {_chips(made)}: {_room(made)}")
+    table = Table("Resource")
+    for name in ("All neurocores", "Limit of one", "Neurocores at least"):
+        table.add_column(name, justify="right")
+    for use in made.resources:
+        name = use.resource.replace("_", " ").capitalize()
+        table.add_row(name, f"{use.total:,}", f"{use.limit:,} {use.unit}", f"{use.neurocores_at_least:,}")
+    terminal.print(table)
+    if norms := len(_norms(made)):
+        terminal.print(
+            f"{norms} norms inside blocks: a neurocore holds their numbers; square root and division are for an "
+            "embedded processor of the chip"
+        )
+
+
 def _print(terminal: Console, planned: Planned) -> None:
     asked = planned.asked
     terminal.print(planned.title)
-    terminal.print(
-        f"{asked.neurocores:,} neurocores of {asked.target.name} at {planned.asked_bits} bits and "
-        f"{asked.network.window:,} tokens, on {_chips(asked)}: {_room(asked)}"
-    )
-    terminal.print(_asked_table(asked))
+    print_plan(terminal, asked, f" at {planned.asked_bits} bits and {asked.network.window:,} tokens")
     windows = dict.fromkeys(case.window for case in planned.cases)
     for window in windows:
         terminal.print(_window_table(window, [case for case in planned.cases if case.window == window]))
@@ -119,23 +139,8 @@ def _print(terminal: Console, planned: Planned) -> None:
     )
     if not any(node.kind == "readout" for node in asked.network.nodes):
         terminal.print("The language-model head runs on the host, in no neurocore.")
-    if norms := len(_norms(asked)):
-        terminal.print(
-            f"{norms} norms inside blocks: a neurocore holds their numbers; square root and division are for an "
-            "embedded processor of the chip"
-        )
     for reason in dict.fromkeys(case.refused for case in planned.cases if case.refused):
         terminal.print(f"-: {reason}", markup=False)
-
-
-def _asked_table(made: Plan) -> Table:
-    table = Table("Resource")
-    for name in ("All neurocores", "Limit of one", "Neurocores at least"):
-        table.add_column(name, justify="right")
-    for use in made.resources:
-        name = use.resource.replace("_", " ").capitalize()
-        table.add_row(name, f"{use.total:,}", f"{use.limit:,} {use.unit}", f"{use.neurocores_at_least:,}")
-    return table
 
 
 def _window_table(window: int, cases: list[Case]) -> Table:

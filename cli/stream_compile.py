@@ -17,8 +17,9 @@ from bispik.backends.stream.counts import StreamCounter, StreamCounts
 from bispik.backends.stream.encode import Steps
 from bispik.backends.stream.run import StreamRun, recorded_stream, run_stream
 from bispik.backends.stream.verify import verify_stream
-from bispik.cli.common import console, limits, print_json, progress, target_of
+from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
+from bispik.cli.plan_report import plan_values, print_plan
 from bispik.cli.stream_options import read_sequences, refuse_options
 from bispik.cli.stream_tables import program_json, verification_table
 from bispik.compiler.stream.artifact import save_stream
@@ -27,10 +28,8 @@ from bispik.compiler.stream.network import StreamNetwork
 from bispik.compiler.stream.nir_read import read_nir_stream
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
-from bispik.energy.formats import number_of
 from bispik.energy.profiles import load_profile
 from bispik.energy.stream_report import StreamEnergyReport, stream_account, stream_json, stream_tables
-from bispik.energy.tables import use_table
 from bispik.models.errors import BispikError
 from bispik.models.files import folder_written_whole
 
@@ -100,22 +99,9 @@ def compile_stream(options: argparse.Namespace) -> int:
 def _dry_run(options: argparse.Namespace) -> int:
     made = plan_stream(_quantized(options, _network(options)), target_of(options), options.system)
     if options.json:
-        print_json(
-            {
-                "target": made.target.name,
-                "system": made.system.name if made.system else None,
-                "chips": made.chips,
-                "neurocores": made.neurocores,
-                "neurocores_lower_bound": made.neurocores_lower_bound,
-                "limited_by": made.limited_by.resource,
-                "limits": limits(made.resources),
-                "nodes": made.use_by_node(),
-            }
-        )
-        return 0
-    room = made.system.name if made.system else f"too large for any system of {made.target.name}"
-    title = f"{number_of(made.neurocores, 'neurocore')} on {number_of(made.chips, 'chip')}: {room}"
-    console().print(use_table(made.resources, title))
+        print_json(plan_values(made))
+    else:
+        print_plan(console(), made)
     return 0
 
 

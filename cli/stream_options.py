@@ -108,7 +108,7 @@ def refuse_network_options(options: argparse.Namespace) -> None:
     refuse_options(
         options,
         NETWORK,
-        f"is for networks in NIR of other tools; {options.source or options.config} is a language model",
+        f"is for networks in NIR of other tools; {options.config or options.source} is a language model",
     )
 
 

@@ -13,7 +13,7 @@ from bispik.compiler.target import RESOURCES, Target
 Amounts: TypeAlias = tuple[int, ...]
 """One number for each of `RESOURCES`, in their order."""
 
-MEMORY, NEURONS, SYNAPSE_MEMORY = (RESOURCES.index(name) for name in ("memory", "neurons", "synapse_memory"))
+NEURONS, MEMORY, SYNAPSE_MEMORY = (RESOURCES.index(name) for name in ("neurons", "memory", "synapse_memory"))
 """Places of three of them."""
 
 
@@ -23,18 +23,19 @@ class Capacity:
     def __init__(self, network: NetworkShape, target: Target) -> None:
         self.network, self.target = network, target
         self.limits: Amounts = tuple(limit.value for _, limit in target.resources.items())
-        alike: dict[NodeShape, _Remembered] = {}
+        alike: dict[NodeShape | str, _Remembered] = {}
         self._of: dict[str, _Remembered] = {}
         for node in network.nodes:
-            known = alike.setdefault(_unnamed(node), _Remembered(len(alike), rows_per_word(node, target)))
+            key = _unnamed(node) if node.uniform else node.name
+            known = alike.setdefault(key, _Remembered(len(alike), rows_per_word(node, target)))
             self._of[node.name] = known
 
     def use(self, node: NodeShape, rows: int, tokens: int | None = None, start: int = 0) -> Amounts:
         """Return the use of so many rows from ``start`` on, by default with all stored tokens."""
         uses = self._of[node.name].uses
-        key = (rows, self.network.window if tokens is None else tokens, 0 if node.uniform else start)
+        key = (0 if node.uniform else start, rows, self.network.window if tokens is None else tokens)
         if key not in uses:
-            use = slice_use(node, rows, key[1], self.network, self.target, key[2])
+            use = slice_use(node, rows, key[2], self.network, self.target, key[0])
             uses[key] = tuple(use[name] for name in RESOURCES)
         return uses[key]
 
@@ -43,7 +44,7 @@ class Capacity:
         rooms = self._of[node.name].rooms
         key = (free, at_most, 0 if node.uniform else start)
         if key not in rooms:
-            rooms[key] = self._room(node, free, at_most, key[2])
+            rooms[key] = self._room(node, free, at_most, start)
         return rooms[key]
 
     def alike(self, node: NodeShape) -> int:
@@ -108,9 +109,9 @@ class _Remembered:
     def __init__(self, number: int, word: int) -> None:
         self.number = number
         self.uses: dict[tuple[int, int, int], Amounts] = {}
-        """By rows, stored tokens and, where that matters, the first row."""
+        """By first row (0 where rows take the same everywhere), rows and stored tokens."""
         self.rooms: dict[tuple[Amounts, int, int], int] = {}
-        """By free amounts, the rows that are asked for and, where that matters, the first row."""
+        """By free amounts, the rows that are asked for, and the first of them."""
         self.word = word
         """Rows that fill a word of synapse memory."""
 

@@ -34,17 +34,15 @@ class Packing:
 
     @cached_property
     def sizes(self) -> Mapping[tuple[int, int, int, int], int]:
-        """How many cuts there are of each (node, rows, stored tokens, first row, or 0 where rows are all alike)."""
+        """How many cuts there are of each (node, first row, rows, stored tokens).
+
+        The first row is 0 where rows take the same everywhere.
+        """
         uniform = [node.uniform for node in self.capacity.network.nodes]
         return Counter(
-            (
-                cut.node,
-                cut.stop - cut.start,
-                cut.last_token - cut.first_token,
-                0 if uniform[cut.node] else cut.start,
-            )
+            (node, 0 if uniform[node] else start, stop - start, last - first)
             for cuts in self.neurocores
-            for cut in cuts
+            for node, start, stop, first, last in cuts
         )
 
     @cached_property
@@ -52,7 +50,7 @@ class Packing:
         """By node, in order, its use of each resource over all neurocores."""
         nodes = self.capacity.network.nodes
         uses: list[list[Amounts]] = [[] for _ in nodes]
-        for (index, rows, tokens, start), count in self.sizes.items():
+        for (index, start, rows, tokens), count in self.sizes.items():
             uses[index].append(times(self.capacity.use(nodes[index], rows, tokens, start), count))
         return {node.name: total(parts) for node, parts in zip(nodes, uses, strict=True)}
 

@@ -153,35 +153,19 @@ class _Packer:
 
     def _lay(self, index: int) -> None:
         node, capacity = self.nodes[index], self.capacity
-        if not node.uniform:
-            self._lay_unlike(index)
-            return
         whole = capacity.whole(node)
         smallest = min(node.size, ceil(whole * SLIVER))
         start = 0
         while start < node.size:
             left = node.size - start
-            if self.current == len(self.tape) and (full := (left - smallest) // whole) > 0:
+            if node.uniform and self.current == len(self.tape) and (full := (left - smallest) // whole) > 0:
                 self._append_full(index, start, whole, full)
                 start += full * whole
                 continue
             into = self._bin(self.current)
-            rows = capacity.room(node, into.free, min(whole, left))
-            if 0 < left - rows < smallest:
+            rows = capacity.room(node, into.free, min(whole, left) if node.uniform else left, start)
+            if node.uniform and 0 < left - rows < smallest:
                 rows = capacity.whole_words(node, left - smallest)
-            if rows < min(smallest, left):
-                self.current += 1
-                continue
-            self._put(index, into, start, start + rows)
-            start += rows
-
-    def _lay_unlike(self, index: int) -> None:
-        """Lay rows that take more or less depending on where they lie: as many as each neurocore holds."""
-        node, start = self.nodes[index], 0
-        smallest = ceil(self.capacity.whole(node) * SLIVER)
-        while start < node.size:
-            into, left = self._bin(self.current), node.size - start
-            rows = self.capacity.room(node, into.free, left, start)
             if rows < min(smallest, left) and into.cuts:
                 self.current += 1
                 continue

@@ -73,9 +73,9 @@ def part_uses(made: Plan) -> dict[Part, PartUse]:
     """
     packed, nodes = made.packing, made.network.nodes
     uses: dict[Part, list[Amounts]] = {part: [] for part in PARTS}
-    for (index, rows, tokens), count in packed.sizes.items():
+    for (index, start, rows, tokens), count in packed.sizes.items():
         node = nodes[index]
-        use = packed.capacity.use(node, rows, tokens)
+        use = packed.capacity.use(node, rows, tokens, start)
         if node.kind == "attention":
             without = packed.capacity.use(node, rows, 0)
             uses["kv_state"].append(times(less(use, without), count))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.markup import escape
 from rich.table import Table
 
-from bispik.compiler.mapping import Mapped, ResourceUse
+from bispik.compiler.mapping import Mapped
 from bispik.energy import formats
 from bispik.energy.account import EnergyReport
 from bispik.energy.audit import Audit
@@ -20,16 +18,12 @@ def resource_table(mapped: Mapped) -> Table:
     """Return used against limit of every resource."""
     neurocores, chips = formats.number_of(len(mapped.neurocores), "neurocore"), formats.number_of(mapped.chips, "chip")
     fewest = f"(no mapping can do with fewer than {mapped.neurocores_lower_bound:,})"
-    return use_table(mapped.resources, f"{neurocores} on {chips} of {escape(mapped.system.name)} {fewest}")
-
-
-def use_table(resources: Sequence[ResourceUse], title: str) -> Table:
-    """Return used against limit of every resource."""
+    title = f"{neurocores} on {chips} of {escape(mapped.system.name)} {fewest}"
     table = Table(title=title, title_justify="left")
     table.add_column("Resource of a neurocore")
     for name in ("Busiest", "Limit", "Used", "All neurocores"):
         table.add_column(name, justify="right")
-    for use in resources:
+    for use in mapped.resources:
         table.add_row(
             resource_label(use.resource),
             f"{use.busiest:,}",

@@ -62,13 +62,13 @@ def map_stream(
     check_stream_program(program, "program")
     made = plan_stream(program, target, system_name)
     system = require_room(made)
-    slices = made.packing.slices()
-    links = message_links(program, slices, rates or {})
+    cut = made.packing.slices()
+    links = message_links(program, cut, rates or {})
     mapped = MappedStream(
         program=program,
         target=target,
         system=system,
-        neurocores=place_by(links, slices, target, system, seed),
+        neurocores=place_by(links, cut, target, system, seed),
         resources=made.resources,
         skew=schedule(program.input.name, program.populations).skew,
     )
