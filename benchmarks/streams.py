@@ -31,7 +31,7 @@ DECAY, EXPONENT = 410, 6
 TYPICAL_WEIGHT = 73
 """Root mean square of the weights."""
 SELECTIVE = 1.6
-"""Threshold in root mean squares of the current: some 5 to 10% of the neurons fire."""
+"""Threshold in root mean squares of the current: some 10% of the neurons fire."""
 POOLED_WEIGHT, POOLED_SPIKES = 64, 1.5
 """A pooled neuron fires when two of its sources do."""
 
