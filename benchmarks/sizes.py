@@ -40,7 +40,7 @@ class Sizes:
     stream_side: int = 34
     """Of a square map; two channels of events."""
     stream_channels: tuple[int, int] = (16, 32)
-    stream_steps: int = 256
+    stream_steps: int = 64
     reference_steps: int = 4
 
 

@@ -30,8 +30,8 @@ INPUT_RATE = 0.07
 DECAY, EXPONENT = 410, 6
 TYPICAL_WEIGHT = 73
 """Root mean square of the weights."""
-SELECTIVE = 2.2
-"""Threshold in root mean squares of the current: some 5 to 10% of the neurons fire."""
+SELECTIVE = 1.6
+"""Threshold in root mean squares of the current: some 10% of the neurons fire."""
 POOLED_WEIGHT, POOLED_SPIKES = 64, 1.5
 """A pooled neuron fires when two of its sources do."""
 
@@ -122,7 +122,7 @@ def compared(name: str, source: Map, stages: Sequence[Stage], sizes: Sizes, rng:
         "torch": timed(partial(floats.run, shaped), len(spikes)),
         "reference": timed(partial(reference.feed, few), len(few)),
     }
-    times = take_turns(turns, sizes.few_rounds)
+    times = take_turns(turns, sizes.rounds)
     sent = sim.feed(spikes).sent
     rate = sum(int(np.count_nonzero(s)) for s in sent.values()) / sum(s.size for s in sent.values())
     details = {f"{way}_microseconds": round(1e6 * found.best, 2) for way, found in times.items()}

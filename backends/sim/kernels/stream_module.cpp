@@ -21,7 +21,7 @@
 namespace bispik {
 namespace {
 
-constexpr int kMostShift = 62;
+constexpr int kMostShift = 31;  // of 32 bits
 
 struct StreamNeuronArguments {
     StreamReset reset;
@@ -165,7 +165,7 @@ class StreamBuilder {
         expect(static_cast<std::size_t>(network_.size(place.source)) == sources &&
                    static_cast<std::size_t>(network_.size(place.target)) == neurons,
                "weights of another shape");
-        expect(0 <= place.exponent && place.exponent <= kMostShift, "an exponent is 0 to 62");
+        expect(0 <= place.exponent && place.exponent <= kMostShift, "an exponent is 0 to 31");
         expect(place.delay >= (place.source >= place.target ? 1 : 0),
                "a delay below 0, or below 1 from a population that does not come before");
     }
