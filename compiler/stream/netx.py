@@ -56,6 +56,9 @@ BIAS_EXPONENT = 6
 MATRIX_MAX = 1 << 26
 """Weights of a wiring that is written as a matrix."""
 
+BLOCK = 64
+"""Inputs whose weights are looked up at a time: memory stays near that of the matrix."""
+
 
 def write_netx(program: StreamProgram, path: Path) -> None:
     """Write a program; complete, or not at all.
@@ -213,7 +216,11 @@ def _matrix(name: str, projection: IntegerStreamProjection) -> IntArray:
             f"matrix of up to {MATRIX_MAX:,}"
         )
     if not isinstance(wiring, Dense):
-        weight = wiring.apply(weight, np.eye(wiring.inputs, dtype=np.int64)).T
+        columns = (
+            wiring.apply(weight, np.eye(min(BLOCK, wiring.inputs - start), wiring.inputs, start, dtype=np.int64))
+            for start in range(0, wiring.inputs, BLOCK)
+        )
+        weight = np.concatenate(list(columns)).T
     return _shifted(name, projection, weight)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -251,6 +252,20 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, program: StreamProgram, me
     with pytest.raises(BispikError, match=message):
         write_netx(program, tmp_path / "program.net")
     assert not list(tmp_path.iterdir())
+
+
+def test_wide_wirings_become_matrices(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    made = projection("input", OneToOne(size=150), rng)
+    write_netx(program_of((150,), [([made], neurons(150, rng))]), tmp_path / "program.net")
+    with h5py.File(tmp_path / "program.net") as file:
+        written: Any = file["layer/1/weight"]
+        np.testing.assert_array_equal(written[()], np.diag(made.weight))
+    huge = program_of((1,), [([projection("input", Dense(inputs=1, outputs=1), rng)], neurons(1, rng))])
+    wide = replace(made, wiring=OneToOne(size=9000), weight=np.ones(9000, np.int8))
+    huge = replace(huge, populations=(replace(huge.populations[0], inputs=(wide,)),))
+    with pytest.raises(BispikError, match="p0: 9,000 x 9,000 weights from input; netx holds them as a matrix"):
+        write_netx(huge, tmp_path / "huge.net")
 
 
 def test_only_chains_fit(tmp_path: Path) -> None:
