@@ -27,9 +27,8 @@ std::vector<PlainStep> plain_steps(const RandomStream& made, const std::vector<N
     std::vector<State> states;
     for (const StreamPopulation& population : made.plain) {
         const std::size_t size = at(population.size());
-        states.push_back(
-            {Numbers(population.initial_current.begin(), population.initial_current.end()),
-             Numbers(population.initial.begin(), population.initial.end()), Numbers(size, 0)});
+        states.push_back({Numbers(population.initial_current.begin(), population.initial_current.end()),
+                          Numbers(population.initial.begin(), population.initial.end()), Numbers(size, 0)});
     }
     const auto decayed = [](std::int64_t value, std::int64_t keep) { return value * keep / 4096; };
     const auto inside = [](std::int64_t value) { return std::clamp(value, -kMembraneMax, kMembraneMax); };

@@ -64,9 +64,8 @@ class StreamBuilder {
         expect(!finished_, "a network that is in use already");
         const std::size_t size = neurons.threshold.shape(0);
         expect(1 <= size && size <= std::numeric_limits<std::int32_t>::max(), "a population without neurons");
-        for (const auto* constants :
-             {&neurons.current_decay, &neurons.decay, &neurons.subtract, &neurons.bias, &neurons.initial,
-              &neurons.initial_current}) {
+        for (const auto* constants : {&neurons.current_decay, &neurons.decay, &neurons.subtract, &neurons.bias,
+                                      &neurons.initial, &neurons.initial_current}) {
             expect(constants->shape(0) == size, "constants of different sizes");
         }
         StreamPopulation made;
