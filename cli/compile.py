@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tokenizer", type=Path, metavar="FILE", help="default: tokenizer.json beside the checkpoint")
     result.add_argument("--window", type=int, metavar="N", help="tokens to have room for (default: what was trained)")
     result.add_argument("--head", choices=("chip", "host"), default="chip", help="where the LM head runs")
-    result.add_argument("--profile", default="loihi2", help="energy profile (default: loihi2)")
+    result.add_argument("--profile", help="energy profile (default: that of the target's chip)")
     result.add_argument("--run", choices=("lava", "sim", "reference", "onnx"), help="then run the program")
     result.add_argument("--prompt", help="text for --run")
     result.add_argument("--max-new-tokens", type=int, default=RUN_TOKENS, metavar="N", help=f"default: {RUN_TOKENS}")

@@ -14,7 +14,7 @@ from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
-from bispik.energy.profiles import load_profile
+from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
 from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.models.files import folder_written_whole
@@ -24,7 +24,8 @@ ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.ht
 
 def compile_and_report(options: argparse.Namespace) -> int:
     """Compile, verify, run, account, write the artifacts and print the tables."""
-    request, profile = _request(options), load_profile(options.profile)
+    request = _request(options)
+    profile = load_profile(options.profile or default_profile(request.target.name))
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()

@@ -18,6 +18,7 @@ from bispik.compiler.artifact import file_format, load_program
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.stream.artifact import STREAM
 from bispik.models.errors import BispikError
+from bispik.models.files import require_file
 
 NEW_TOKENS = 32
 """Tokens that a prompt is continued by unless told otherwise."""
@@ -68,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise BispikError(f"--seed {options.seed}: give 0 or more")
+    require_file(options.program)
     if file_format(options.program) == STREAM.name:
         from bispik.cli.stream_run import run_stream_program
 
         return run_stream_program(options)
+    mapped = load_program(options.program)
     refuse_options(options, INPUT, f"is for networks from NIR; {options.program} is a language model")
     if options.prompt is None and options.prompts is None and options.tokens is None:
         raise BispikError("nothing to run: give --prompt TEXT, --prompts FILE or --tokens FILE")
@@ -90,7 +93,6 @@ def _run(options: argparse.Namespace) -> int:
         probes=tuple(options.probe),
     )
     check_new_tokens(asked.max_new_tokens)
-    mapped = load_program(asked.program)
 
     def write(piece: str) -> None:
         if piece and not options.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from bispik.backends.stream.encode import Encoding, Steps, encoded
 from bispik.backends.stream.read_input import read_input
 from bispik.compiler.stream.program import StreamProgram
 from bispik.models.errors import BispikError
+from bispik.models.files import require_file
+
+CHECKPOINTS = (".pt", ".safetensors")
 
 ENCODING: Mapping[str, Any] = {"encode": "none", "steps": None, "delta_threshold": None, "batch": False}
 """Options of `add_encoding`, with their defaults."""
@@ -41,7 +45,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "nengo",
     )
     group.add_argument("--dt", type=float, metavar="SECONDS", help="time step, where the tool or the file has none")
-    group.add_argument("--reset", choices=("hard", "soft"), help="where the tool's export loses it")
+    group.add_argument("--reset", choices=("hard", "soft", "none"), help="where the tool's export loses it")
     group.add_argument(
         "--discretisation", choices=("euler", "exponential"), help="of time constants (default: the tool's own)"
     )
@@ -91,8 +95,17 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def is_network(source: Path) -> bool:
-    """Tell whether a file is a network in NIR that another tool wrote; language models in NIR are ours."""
-    if source.suffix != ".nir":
+    """Tell whether a file is a network in NIR that another tool wrote; language models in NIR are ours.
+
+    Raises:
+        BispikError: if there is no such file.
+    """
+    require_file(source)
+    if source.suffix in CHECKPOINTS:
+        return False
+    import h5py
+
+    if source.suffix != ".nir" and not h5py.is_hdf5(source):
         return False
     from bispik.compiler.stream.nir_read import is_bispik_nir
 
@@ -128,8 +141,10 @@ def encoding_of(options: argparse.Namespace) -> Encoding:
     return Encoding(encoder=options.encode, steps=options.steps, threshold=options.delta_threshold, seed=options.seed)
 
 
-def read_sequences(path: Path, program: StreamProgram, options: argparse.Namespace) -> list[Steps]:
-    """Return the host's input of each sample of a file, (S, input size).
+def read_sequences(
+    path: Path, program: StreamProgram, options: argparse.Namespace, at_most: int | None = None
+) -> list[Steps]:
+    """Return the host's input of each sample of a file, or of the first ones, (S, input size).
 
     Raises:
         BispikError: if the file cannot be read, or holds something else than the program takes.
@@ -140,5 +155,6 @@ def read_sequences(path: Path, program: StreamProgram, options: argparse.Namespa
     if values.ndim < 2 or len(values) == 0:
         raise BispikError(f"{path}: has shape {values.shape}; --batch takes samples along the first of several axes")
     return [
-        encoded(program.input, sample, encoding, f"{path}, sample {number}") for number, sample in enumerate(values)
+        encoded(program.input, sample, replace(encoding, sample=number), f"{path}, sample {number}")
+        for number, sample in enumerate(values[:at_most])
     ]

@@ -55,7 +55,7 @@ def run_stream_program(options: argparse.Namespace) -> int:
         raise BispikError("--probe records membranes in a trace; give --trace FILE")
     runs, counts = _run(options, mapped, sequences)
     sums = np.stack([_summed(mapped.program, run) for run in runs])
-    accuracy = float((sums.argmax(axis=1) == labels).mean()) if labels is not None else None
+    accuracy = None if labels is None else _accuracy(sums, labels, str(options.labels))
     if options.out:
         every = [_every_step(mapped.program, run) for run in runs]
         _write(options.out, np.stack(every) if options.batch else every[0])
@@ -73,7 +73,9 @@ def _run(
     counts: list[StreamCounts] = []
     runs: list[StreamRun] = []
     with ExitStack() as stack, progress(console()) as show:
-        append = stack.enter_context(writing_stream_trace(options.trace, options.backend)) if options.trace else None
+        append = None
+        if options.trace:
+            append = stack.enter_context(writing_stream_trace(options.trace, mapped.program, options.backend))
 
         def see(activity: StreamActivity) -> None:
             counts.append(counter.count(activity))
@@ -116,6 +118,17 @@ def _summed(program: StreamProgram, run: StreamRun) -> npt.NDArray[np.float64]:
     return summed
 
 
+def _accuracy(sums: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], where: str) -> float:
+    """Return the share of sequences in which the right neuron is ahead of all others; a tie is not."""
+    neurons = sums.shape[1]
+    if labels.min() < 0 or labels.max() >= neurons:
+        found = f"{labels.min()} to {labels.max()}"
+        raise BispikError(f"{where}: labels {found}; the output has neurons 0 to {neurons - 1}")
+    largest = sums.max(axis=1, keepdims=True)
+    alone = (sums == largest).sum(axis=1) == 1
+    return float((alone & (sums.argmax(axis=1) == labels)).mean())
+
+
 def _labels(path: Path, sequences: int) -> npt.NDArray[np.int64]:
     """Read the right neuron of each sequence."""
     require_file(path)
@@ -126,7 +139,7 @@ def _labels(path: Path, sequences: int) -> npt.NDArray[np.int64]:
     if labels.shape != (sequences,) or labels.dtype.kind not in "iu":
         raise BispikError(
             f"{path}: holds {labels.dtype} of shape {labels.shape}; expected a whole number for each of {sequences} "
-            "sequences"
+            f"sequence{'s' if sequences > 1 else ' (are samples along its first axis? --batch)'}"
         )
     return labels.astype(np.int64)
 

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from bispik.compiler.stream.mapping import MappedStream
-from bispik.compiler.stream.program import StreamVerification
+from bispik.compiler.stream.program import StreamProgram
 
 
-def verification_table(verification: StreamVerification) -> Table:
-    """Return a row for each population."""
-    title = f"{verification.spike_agreement:.2%} of spikes agree, {verification.steps:,} steps of {verification.input}"
+def verification_table(program: StreamProgram) -> Table:
+    """Return a row for each population of a program that has been held against its float network."""
+    verification = program.verification
+    assert verification is not None
+    title = (
+        f"{verification.spikes_in_common:.2%} of spikes in common with the network in real numbers, "
+        f"{verification.steps:,} steps of {escape(verification.input)}"
+    )
     table = Table(title=title, title_justify="left")
     table.add_column("Population")
-    for heading in ("Spikes agree", "Membrane error", "Firing rate, float", "integer"):
+    for heading in ("Bits", "Spikes in common", "Places alike", "Membrane error", "Firing rate, float", "integer"):
         table.add_column(heading, justify="right")
     for report in verification.populations:
         spiking = report.spike_agreement is not None
         table.add_row(
-            report.name,
+            escape(report.name),
+            str(min(projection.bits for projection in program.population(report.name).inputs)),
+            f"{report.spikes_in_common:.2%}" if spiking else "",
             f"{report.spike_agreement:.2%}" if spiking else "",
             f"{report.membrane_error:.3f}",
             f"{report.firing_rate_float:.2%}" if spiking else "",
@@ -68,9 +76,13 @@ def program_json(mapped: MappedStream) -> dict[str, Any]:
             "steps": verification.steps if verification else 0,
             "input": verification.input if verification else "",
             "spike_agreement": verification.spike_agreement if verification else None,
+            "spikes_in_common": verification.spikes_in_common if verification else None,
             "populations": {
                 report.name: {
+                    "bits": min(projection.bits for projection in program.population(report.name).inputs),
                     "spike_agreement": report.spike_agreement,
+                    "spikes_in_common": report.spikes_in_common,
+                    "saturations": report.saturations,
                     "membrane_error": report.membrane_error,
                     "firing_rate_float": report.firing_rate_float,
                     "firing_rate_integer": report.firing_rate_integer,

@@ -276,10 +276,13 @@ class _Packer:
                         "sum over all channels; use a narrower network"
                     )
                 what = "one head with one stored token" if node.kind == "attention" else "one row"
-                raise BispikError(
-                    f"{node.name}: {what} {needed}, and rows are not cut by fan-in; "
-                    "use fewer --bits or a narrower layer"
+                # A row alone fills whole words behind its axons: fewer bits make nothing smaller.
+                remedy = (
+                    "put neurons between its linear layers, or use a narrower one"
+                    if not node.uniform
+                    else ("use a narrower layer")
                 )
+                raise BispikError(f"{node.name}: {what} {needed}, and rows are not cut by fan-in; {remedy}")
 
 
 def _has_matrix(node: NodeShape) -> bool:

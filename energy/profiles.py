@@ -70,6 +70,17 @@ class Profile:
         return self.constants[name].value
 
 
+DEFAULT_PROFILE = "loihi2"
+
+PROFILES_OF: Mapping[str, str] = {"loihi1": "loihi1-davies"}
+"""Profiles of chips other than Loihi 2, by target."""
+
+
+def default_profile(target: str) -> str:
+    """Return the profile that prices runs on a target unless the user names another."""
+    return PROFILES_OF.get(target, DEFAULT_PROFILE)
+
+
 def list_profiles() -> tuple[str, ...]:
     """Return the names of the packaged profiles."""
     sheets = (entry.name for entry in files("bispik.energy").joinpath("profiles").iterdir())

@@ -21,17 +21,19 @@ Steps: TypeAlias = npt.NDArray[np.int32]
 class Encoding:
     """How values become what the host sends. S: steps.
 
-    none:    the values are whole numbers already, (S, ...): spikes, counts, graded spikes
+    none:    the values are whole numbers already, (S, ...): spikes, or counts; the program's unit must be 1
     current: round(value * unit) in every step, (S, ...); one value (...) for all of ``steps`` if there is no time in it
-    rate:    1 with probability ``value``, 0 to 1, else 0, drawn for every step from ``seed``; as ``current`` over time
-    delta:   1 where the value, (S, ...), has risen by ``threshold`` since the last event of its channel, -1 where it
-             has fallen by so much; at most one event a step, and the channel's reference follows by one threshold
+    rate:    1.0 with probability ``value``, 0 to 1, else 0, drawn for every step from ``seed``; held as ``current``
+    delta:   1.0 where the value, (S, ...), has risen by ``threshold`` since the last event of its channel, -1.0 where
+             it has fallen by so much; at most one event a step, and the channel's reference follows by one threshold
     """
 
     encoder: Encoder = "none"
     steps: int | None = None
     threshold: float | None = None
     seed: int = 0
+    sample: int = 0
+    """Number of the sample: each draws from a stream of its own."""
 
 
 def encoded(entry: IntegerStreamInput, values: npt.NDArray[np.generic], encoding: Encoding, where: str) -> Steps:
@@ -48,13 +50,13 @@ def encoded(entry: IntegerStreamInput, values: npt.NDArray[np.generic], encoding
     rows = _over_time(entry, numbers, encoding, where)
     match encoding.encoder:
         case "none":
-            sent = _whole(rows, where)
+            sent = _whole(rows, entry.unit, where)
         case "current":
-            sent = np.rint(rows * entry.unit)
+            sent = _held(rows, entry.unit, where)
         case "rate":
-            sent = _rate(rows, encoding.seed, where)
+            sent = np.rint(_rate(rows, encoding, where) * entry.unit)
         case "delta":
-            sent = _delta(rows, encoding.threshold, where)
+            sent = np.rint(_delta(rows, encoding.threshold, where) * entry.unit)
     low, high = sent.min(), sent.max()
     if low < entry.low or high > entry.high:
         scaled = f" ({entry.unit:g} for 1.0)" if encoding.encoder == "current" else ""
@@ -82,7 +84,12 @@ def _over_time(entry: IntegerStreamInput, values: FloatArray, encoding: Encoding
     return values.reshape(len(values), -1)
 
 
-def _whole(rows: FloatArray, where: str) -> FloatArray:
+def _whole(rows: FloatArray, unit: float, where: str) -> FloatArray:
+    if unit != 1:
+        raise BispikError(
+            f"{where}: the program takes {unit:g} for 1.0 (--input-bits); say how numbers become spikes: "
+            "--encode current, rate or delta"
+        )
     if (rows != np.rint(rows)).any():
         at = np.argwhere(rows != np.rint(rows))[0]
         raise BispikError(
@@ -92,10 +99,21 @@ def _whole(rows: FloatArray, where: str) -> FloatArray:
     return rows
 
 
-def _rate(rows: FloatArray, seed: int, where: str) -> FloatArray:
+def _held(rows: FloatArray, unit: float, where: str) -> FloatArray:
+    if unit == 1 and (rows != np.rint(rows)).any():
+        raise BispikError(
+            f"{where}: holds real numbers, and the program takes whole ones: compile with --input-bits, or use "
+            "--encode rate"
+        )
+    return np.rint(rows * unit)
+
+
+def _rate(rows: FloatArray, encoding: Encoding, where: str) -> FloatArray:
     if rows.min() < 0 or rows.max() > 1:
         raise BispikError(f"{where}: {rows.min():g} to {rows.max():g}; --encode rate takes probabilities, 0 to 1")
-    return (np.random.default_rng(seed).random(rows.shape) < rows).astype(np.float64)
+    key = (encoding.sample,) if encoding.sample else ()  # as for prompts: the first has the seed itself
+    rng = np.random.default_rng(np.random.SeedSequence(encoding.seed, spawn_key=key))
+    return (rng.random(rows.shape) < rows).astype(np.float64)
 
 
 def _delta(rows: FloatArray, threshold: float | None, where: str) -> FloatArray:

@@ -75,6 +75,8 @@ def _table(path: Path, entry: IntegerStreamInput) -> npt.NDArray[Any]:
         raise BispikError(f"{path}: holds no rows")
     if not listed:
         return values
+    if values.shape[1] != len(heading):
+        raise BispikError(f"{path}: rows of {values.shape[1]} numbers under the heading {','.join(heading)}")
     if (values[:, :2] != np.rint(values[:, :2])).any() or not np.isfinite(values).all():
         raise BispikError(f"{path}: steps and channels must be whole numbers")
     weights = values[:, 2] if len(heading) == 3 else np.ones(len(values))
@@ -106,7 +108,9 @@ def _numbers(file: h5py.File, name: str) -> npt.NDArray[np.float64]:
 
 
 def _steps(seconds: npt.NDArray[np.float64], dt: float) -> npt.NDArray[np.int64]:
-    return np.floor(seconds / dt).astype(np.int64)
+    steps = seconds / dt
+    nearest = np.rint(steps)  # a time on a step's boundary is rarely one in binary: 3e3 * 1e-6 / 1e-3 is below 3
+    return np.where(np.abs(steps - nearest) <= 1e-6, nearest, np.floor(steps)).astype(np.int64)
 
 
 def _pixels(
@@ -120,9 +124,11 @@ def _pixels(
         raise BispikError(f"{path}: events of a camera, but the network's input has shape {entry.shape}")
     polarities, height, width = entry.shape
     sign = (p > 0) if polarities == 2 else np.zeros(len(p), bool)
-    if len(x) and (x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height):
+    outside = (x < 0) | (y < 0) | (x >= width) | (y >= height) | (x != np.rint(x)) | (y != np.rint(y))
+    if outside.any():
+        first = int(outside.argmax())
         raise BispikError(
-            f"{path}: an event at x {x.max():g}, y {y.max():g}; the network's input has {width} x {height}"
+            f"{path}: an event at x {x[first]:g}, y {y[first]:g}; the network's input has {width} x {height}"
         )
     return ((sign * height + y) * width + x).astype(np.int64)
 

@@ -77,16 +77,3 @@ def run_stream(
         saturations=saturations,
         seconds=time.perf_counter() - started,
     )
-
-
-def recorded_stream(program: StreamProgram, values: npt.NDArray[np.int32], backend: str) -> StreamActivity:
-    """Run an input from a sequence's start and return everything that happened, the membranes of all populations too.
-
-    Raises:
-        BispikError: as `run_stream`.
-    """
-    session = open_stream_session(backend, program, [population.name for population in program.populations])
-    try:
-        return session.feed(values)
-    finally:
-        session.close()

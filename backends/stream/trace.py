@@ -16,18 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.stream.activity import StreamActivity
+from bispik.compiler.stream.program import StreamProgram
+from bispik.models.errors import BispikError
 from bispik.models.files import written_whole
 
 FORMAT, VERSION = "bispik-stream-trace", 1
 
 
 @contextmanager
-def writing_stream_trace(path: Path, backend: str) -> Generator[Callable[[StreamActivity], None]]:
+def writing_stream_trace(
+    path: Path, program: StreamProgram, backend: str
+) -> Generator[Callable[[StreamActivity], None]]:
     """Yield what appends an activity; the file appears once the block ends well.
 
     Raises:
-        BispikError: if it cannot be written.
+        BispikError: if it cannot be written, or names of populations differ in nothing but / and full stop.
     """
+    names = {population.name: population.name.replace("/", ".") for population in program.populations}
+    if len(set(names.values())) < len(names):
+        raise BispikError(f"{path}: two populations would have one name in it: {', '.join(names)}; rename one")
     with written_whole(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         file.attrs["backend"] = backend
@@ -36,7 +43,7 @@ def writing_stream_trace(path: Path, backend: str) -> Generator[Callable[[Stream
             _append(file, "input", activity.input)
             for kind, arrays in (("sent", activity.sent), ("membranes", activity.membranes)):
                 for name, rows in arrays.items():
-                    _append(file, f"{kind}/{name.replace('/', '.')}", rows)
+                    _append(file, f"{kind}/{names[name]}", rows)
 
         yield append
 

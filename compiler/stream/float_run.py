@@ -21,24 +21,35 @@ class FloatStreamActivity:
 
 
 def run_stream_float(network: StreamNetwork, values: FloatArray) -> FloatStreamActivity:
-    """Run a network in double precision.
+    """Run a whole sequence, (S, input size), in double precision."""
+    return FloatStream(network).feed(values)
 
-    Args:
-        network: in real numbers.
-        values: the host's input, (S, input size).
-    """
-    steps = len(values)
-    longest = max(p.delay for population in network.populations for p in population.inputs)
-    sent = {p.name: np.zeros((longest + steps, p.size)) for p in network.populations}
-    sent[network.input.name] = np.concatenate([np.zeros((longest, values.shape[1])), values])
-    membranes = {p.name: np.empty((steps, p.size)) for p in network.populations}
-    states = {p.name: _State(p.neurons) for p in network.populations}
-    for step in range(steps):
-        for population in network.populations:
-            name, state = population.name, states[population.name]
-            membranes[name][step] = state.step(_current(population, sent, longest + step))
-            sent[name][longest + step] = state.spike if population.neurons.output == "spikes" else state.membrane
-    return FloatStreamActivity(sent={name: sent[name][longest:] for name in membranes}, membranes=membranes)
+
+class FloatStream:
+    """One sequence in double precision, block by block."""
+
+    def __init__(self, network: StreamNetwork) -> None:
+        self.network = network
+        self.longest = max(p.delay for population in network.populations for p in population.inputs)
+        sizes = {network.input.name: network.input.size} | {p.name: p.size for p in network.populations}
+        self.past = {name: np.zeros((self.longest, size)) for name, size in sizes.items()}
+        """By node: what it sent in the steps before, as many as the longest delay."""
+        self.states = {p.name: _State(p.neurons) for p in network.populations}
+
+    def feed(self, values: FloatArray) -> FloatStreamActivity:
+        """Run the next time steps; ``values`` is the host's input, (S, input size)."""
+        populations, longest = self.network.populations, self.longest
+        steps = len(values)
+        sent = {name: np.concatenate([past, np.zeros((steps, past.shape[1]))]) for name, past in self.past.items()}
+        sent[self.network.input.name][longest:] = values
+        membranes = {p.name: np.empty((len(values), p.size)) for p in populations}
+        for step in range(len(values)):
+            for population in populations:
+                name, state = population.name, self.states[population.name]
+                membranes[name][step] = state.step(_current(population, sent, longest + step))
+                sent[name][longest + step] = state.spike if population.neurons.output == "spikes" else state.membrane
+        self.past = {name: rows[len(values) :] for name, rows in sent.items()}
+        return FloatStreamActivity(sent={name: sent[name][longest:] for name in membranes}, membranes=membranes)
 
 
 class _State:

@@ -107,8 +107,12 @@ class StreamPopulationReport:
     name: str
     spike_agreement: float | None
     """Share of (neuron, time step) places where both spike alike or both do not; None for membranes."""
+    spikes_in_common: float | None
+    """Of all spikes of the two, the share that both have; 1 if none has any, None for membranes."""
     membrane_error: float
-    """Root mean square of (v / scale - U) over that of U, or over the threshold of neurons that spike."""
+    """Root mean square of v / scale - U: in thresholds of neurons that spike, else over the root mean square of U."""
+    saturations: int
+    """Membrane updates that were clipped at 24 bits."""
     firing_rate_float: float
     firing_rate_integer: float
 
@@ -122,6 +126,8 @@ class StreamVerification:
     """What ran, in words."""
     spike_agreement: float
     """Over all spiking populations, each neuron and time step counted once."""
+    spikes_in_common: float
+    """Over all spiking populations, each spike counted once."""
     populations: tuple[StreamPopulationReport, ...]
 
 

@@ -99,14 +99,14 @@ def _population(
         for projection in node.inputs
     )
     reached = 0.0
-    for written in _finest_first(node, inputs, options):
+    for written, bits in _finest_first(node, inputs, options):
         projections = tuple(
             IntegerStreamProjection(
                 source=projection.source,
                 wiring=projection.wiring,
                 weight=weight,
                 exponent=exponent,
-                bits=options.bits,
+                bits=bits,
                 delay=projection.delay,
             )
             for projection, weight, exponent in zip(node.inputs, written.weights, written.exponents, strict=True)
@@ -116,16 +116,21 @@ def _population(
         if reached <= MEMBRANE_MAX:
             population = IntegerStreamPopulation(name=node.name, shape=node.shape, inputs=projections, neurons=neurons)
             return population, written.scale
+    remedy = ", or --neurons bispik" if options.neuron_program == "stock" else ""
     raise BispikError(
         f"{node.name}: currents and membranes could reach {reached:,.0f} of {MEMBRANE_MAX:,} (24 bits) even at the "
-        "coarsest scale; use fewer --bits, or a smaller range of the input"
+        f"coarsest scale; use a smaller range of the input{remedy}"
     )
 
 
 def _finest_first(
     node: StreamPopulation, inputs: tuple[WeightedInput, ...], options: StreamOptions
-) -> Iterator[Written]:
-    """Yield ways to write the synapses: exponents from the finest, then weights of half as many integers, and again."""
-    for bits_less in range(options.bits):
-        largest = max(1, largest_integer(options.bits) >> bits_less)
-        yield from written_synapses(node.neurons, inputs, options.neuron_program, options.bits, largest)
+) -> Iterator[tuple[Written, int]]:
+    """Yield ways to write the synapses, and the bits that their weights have.
+
+    Exponents come from the finest on, then weights of half as many integers, and again.
+    """
+    for fewer in range(max(1, options.bits - 1)):
+        largest = max(1, largest_integer(options.bits) >> fewer)
+        for written in written_synapses(node.neurons, inputs, options.neuron_program, options.bits, largest):
+            yield written, options.bits - fewer

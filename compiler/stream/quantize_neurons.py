@@ -11,8 +11,9 @@ from bispik.compiler.stream.network import FloatArray, StreamNeurons, StreamPopu
 from bispik.compiler.stream.program import IntegerStreamNeurons
 from bispik.models.errors import BispikError
 
-HEADROOM = 4
-"""Bits that are left above threshold and one step's current where a membrane leaks too slowly for a bound."""
+HEADROOM = 2
+"""Bits that are left beyond threshold and one step's current where a membrane leaks too slowly for a bound: twice two
+steps in which all that inhibits a neuron comes together. What saturates for all that is counted in every run."""
 
 
 def integer_stream_neurons(neurons: StreamNeurons, scale: FloatArray, program: NeuronProgram) -> IntegerStreamNeurons:
@@ -48,16 +49,20 @@ def reached_membrane(neurons: IntegerStreamNeurons, current: FloatArray) -> floa
     """Return the largest magnitude that a membrane can reach, whatever the input, for |u| <= ``current``, (n,).
 
     With g = 4096 / decay, the sum 1 + k + k^2 + ... for k = 1 - decay / 4096:
-    |v| <= g (|u| + |bias| + subtract) + |initial|. A hard reset only brings the membrane closer to 0. Where g is so
-    large that this says nothing, one step from the threshold must leave HEADROOM bits.
+    |v| <= g (|u| + |bias| + subtract) + |initial|. Neurons with a hard reset come no further above their threshold than
+    one step takes them. Where g is so large that this says nothing of neurons that spike, or nothing leaks, what one
+    step brings beyond the threshold must leave HEADROOM bits.
     """
     step = current + np.abs(neurons.bias.astype(np.float64)) + neurons.subtract
+    start = np.abs(neurons.initial.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
-        leaking = np.where(step > 0, step * DECAY_ONE / neurons.decay, 0.0)
-    threshold = neurons.threshold if neurons.output == "spikes" else 0
-    fired = (step + threshold) * float(1 << HEADROOM)
-    least = np.minimum(leaking + np.abs(neurons.initial.astype(np.float64)), fired)
-    return float(np.maximum(current, least).max())
+        leaking = np.where(step > 0, step * DECAY_ONE / neurons.decay, 0.0) + start
+    if neurons.output == "membrane":
+        beyond = np.where(neurons.decay > 0, leaking, step * float(1 << HEADROOM))
+        return float(np.maximum(current, beyond).max())
+    once = step + np.maximum(neurons.threshold, 0)
+    beyond = np.minimum(leaking, once * float(1 << HEADROOM))
+    return float(np.maximum(np.maximum(current, once), beyond).max())
 
 
 def check_stock(node: StreamPopulation) -> None:

@@ -17,6 +17,10 @@ MAXIMAL_EXPONENT = 12
 """Largest shift on the currents of the strongest projection: thresholds then resolve finer than the decays' 12 bits."""
 
 
+CLIPS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5)
+"""A population's largest weight over what is tried as the end of the integer range; the one that distorts its weights
+least is taken. With 2 bits or 1 that is most of what a network keeps."""
+
 CONSTANT_BITS = 10
 """Bits of a membrane that thresholds and biases leave, at the coarsest exponent: 4 of headroom and 6 to resolve."""
 
@@ -49,14 +53,35 @@ def written_synapses(
     """
     peaks = np.stack([entry.wiring.row_peaks(entry.weight) for entry in inputs])
     whole = bits > 1 and all(_are_whole(entry.weight, largest) for entry in inputs)
-    if program == "stock":
-        exponents = [STOCK_EXPONENT]
-        row = _threshold_scale(neurons, peaks, whole, largest)
-    else:
-        exponents = list(range(MAXIMAL_EXPONENT, -1, -1))
-        row = np.ones(neurons.size) if whole else _row_scale(neurons, peaks.max(axis=0), inputs, largest)
+    exponents = [STOCK_EXPONENT] if program == "stock" else list(range(MAXIMAL_EXPONENT, -1, -1))
+    if program == "bispik" and neurons.output == "membrane" and bool((neurons.keep == 1).all()):
+        exponents = [0]  # nothing decays, so nothing is gained by a finer unit, and the sums are never taken back
+    rows = [_scale(neurons, peaks / clip, inputs, program, whole, largest) for clip in ((1.0,) if whole else CLIPS)]
+    row = rows[0] if whole else min(rows, key=lambda row: _distortion(inputs, row, bits, largest))
     for exponent in exponents:
         yield _written(inputs, row, exponent, peaks, bits, largest, least=exponents[-1])
+
+
+def _scale(
+    neurons: StreamNeurons,
+    peaks: FloatArray,
+    inputs: tuple[WeightedInput, ...],
+    program: NeuronProgram,
+    whole: bool,
+    largest: int,
+) -> FloatArray:
+    if program == "stock":
+        return _threshold_scale(neurons, peaks, whole, largest)
+    return np.ones(neurons.size) if whole else _row_scale(neurons, peaks.max(axis=0), inputs, largest)
+
+
+def _distortion(inputs: tuple[WeightedInput, ...], row: FloatArray, bits: int, largest: int) -> float:
+    """Return the sum over all weights of (rounded / scale - weight)^2."""
+    total = 0.0
+    for entry in inputs:
+        unit = entry.wiring.scaled(np.ones_like(entry.weight), row)
+        total += float(((_rounded(unit * entry.weight, bits, largest) / unit - entry.weight) ** 2).sum())
+    return total
 
 
 def _are_whole(weight: FloatArray, largest: int) -> bool:

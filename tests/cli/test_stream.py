@@ -90,7 +90,7 @@ def test_json_answers_does_it_fit_is_it_the_same_and_what_does_it_cost(
     assert 0 < each["low"] <= each["default"] <= each["high"]
     assert values["fully_binary"]["answer"]
     assert values["run"]["execution_mode"].startswith("reference")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.bspk", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.bspk", "report.html", "report.json"]
 
 
 def test_the_same_file_gives_the_same_program(folder: Path, program: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -124,6 +124,25 @@ def test_a_batch_begins_anew_with_every_sample_and_is_held_against_labels(
     assert (np.loadtxt(tmp_path / "one.csv", delimiter=",") == np.load(tmp_path / "out.npy")[3]).all()
 
 
+def test_a_tie_and_a_silent_network_are_not_right(folder: Path, program: Path, tmp_path: Path, capsys: Capture) -> None:
+    np.save(tmp_path / "silence.npy", np.zeros((2, STEPS, 6), np.int8))
+    np.save(tmp_path / "first.npy", np.zeros(2, np.int64))
+    found = run_json(
+        capsys, program, "--input", tmp_path / "silence.npy", "--batch", "--labels", tmp_path / "first.npy"
+    )
+    assert found["accuracy"] == 0
+
+
+def test_what_may_not_be_the_network_any_more_is_said(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    net = folder / "net.nir"
+    silent = tmp_path / "silence.npy"
+    np.save(silent, np.zeros((STEPS, 6), np.int8))
+    values = compile_json(capsys, net, "--dt", DT, "--calib", silent, "-o", tmp_path / "a")
+    assert any("nothing spiked" in doubt for doubt in values["doubts"])
+    values = compile_json(capsys, net, "--dt", "1e-7", "--calib", folder / "spikes.npy", "-o", tmp_path / "b")
+    assert any("a larger time step (--dt)" in doubt for doubt in values["doubts"])
+
+
 def test_a_trace_holds_spikes_and_probed_membranes(
     folder: Path, program: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -153,9 +172,10 @@ def test_a_dry_run_writes_nothing(folder: Path, tmp_path: Path, capsys: Capture)
     assert not (tmp_path / "out").exists()
 
 
-def test_loihi1_is_a_target_too(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_loihi1_is_a_target_with_a_profile_of_its_own(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     values = compile_json(capsys, folder / "net.nir", "--dt", DT, "--target", "loihi1", "-o", tmp_path)
     assert values["mapping"]["target"] == "loihi1"
+    assert values["energy"]["profile"] == "loihi1-davies"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +190,7 @@ def test_loihi1_is_a_target_too(folder: Path, tmp_path: Path, capsys: Capture) -
         (["--dt", "1e-3", "--calib", "labels.npy"], "labels.npy: has shape"),
         (["--dt", "1e-3", "--reset", "soft"], "use --neurons bispik"),
         (["--dt", "1e-3", "--bits", "9"], "--bits 9"),
+        (["--dt", "1e-3", "--encode", "rate"], "--encode says how the input of --calib FILE"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -192,7 +213,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
         (["--input", "batch.npy", "--batch", "--trace", "t.h5"], "--trace records one sequence"),
         (["--input", "spikes.npy", "--probe", "hidden"], "give --trace"),
         (["--input", "spikes.npy", "--trace", "t.h5", "--probe", "nobody"], "nobody"),
-        (["--input", "spikes.npy", "--labels", "spikes.npy"], "expected a whole number for each of 1 sequences"),
+        (["--input", "spikes.npy", "--labels", "spikes.npy"], "expected a whole number for each of 1 sequence"),
         (["--input", "spikes.npy", "--out", "out.wav"], "written to .npy"),
         (["--input", "spikes.npy", "--backend", "loihi2"], "loihi2:"),
     ],

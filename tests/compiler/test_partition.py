@@ -228,7 +228,7 @@ def test_a_readout_on_the_host_takes_no_neurocore() -> None:
 def test_a_row_that_no_neurocore_holds_is_refused_with_its_name_and_size() -> None:
     with pytest.raises(
         BispikError,
-        match=r"block_00/ffn/fc2: one row needs axons in 17,000 of 16,000 axons of a neurocore.*use fewer --bits",
+        match=r"block_00/ffn/fc2: one row needs axons in 17,000 of 16,000 axons of a neurocore.*use a narrower layer",
     ):
         partition(language_model(layers=1, inner=17_000), LOIHI2)
 

@@ -38,6 +38,31 @@ def test_rates_are_drawn_from_a_seed() -> None:
     assert (sent == encoded(_entry(), rates, Encoding(encoder="rate", steps=2000, seed=5), "x")).all()
 
 
+def test_spikes_of_rates_and_deltas_are_one_in_the_programs_unit() -> None:
+    entry = _entry(low=-15, high=15, unit=15.0)
+    rates = encoded(entry, np.array([0.0, 0.5, 1.0]), Encoding(encoder="rate", steps=50), "x")
+    assert sorted(set(rates.ravel().tolist())) == [0, 15]
+    ramp = encoded(entry, np.array([[0.0, 0, 0], [2.0, 0, -3.0]]), Encoding(encoder="delta", threshold=1.0), "x")
+    assert ramp.tolist() == [[0, 0, 0], [15, 0, -15]]
+
+
+def test_samples_draw_from_streams_of_their_own() -> None:
+    rates = np.array([0.5, 0.5, 0.5])
+    first, second = (
+        encoded(_entry(), rates, Encoding(encoder="rate", steps=40, seed=1, sample=n), "x") for n in (0, 1)
+    )
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize("dt", [1e-3, 1e-4, 3e-4])
+def test_events_on_the_boundary_of_a_step_fall_into_it(tmp_path: Path, dt: float) -> None:
+    steps = np.arange(2000)
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["events/t"] = np.rint(steps * dt * 1e6)
+        file["events/x"], file["events/y"], file["events/p"] = steps * 0, steps * 0, steps * 0
+    assert (read_input(tmp_path / "e.h5", _entry((1, 1, 1)), dt) == 1).all()
+
+
 def test_deltas_follow_a_signal_by_one_threshold_a_step() -> None:
     ramp = np.array([[0.0], [0.4], [1.1], [2.6], [2.6], [1.5], [0.0]])
     sent = encoded(_entry((1,), low=-1), ramp, Encoding(encoder="delta", threshold=1.0), "x")
@@ -56,6 +81,7 @@ def test_deltas_follow_a_signal_by_one_threshold_a_step() -> None:
         (np.array([[np.nan, 0, 0]]), Encoding(), "not finite"),
         (np.array([["a", "b", "c"]]), Encoding(), "not numbers"),
         (np.array([[1, 0, 0]]), Encoding(steps=4), "leave out --steps 4"),
+        (np.array([[0.5, 0, 0]]), Encoding(encoder="current"), "compile with --input-bits"),
     ],
 )
 def test_what_does_not_fit_is_refused(values: np.ndarray, encoding: Encoding, message: str) -> None:
@@ -89,6 +115,7 @@ def test_arrays_tables_and_events_say_the_same(tmp_path: Path) -> None:
         ("a.csv", b"step,channel\n0,99\n", "channels 0 to 2"),
         ("a.csv", b"step,channel\n900000000,1\n", "run it in parts"),
         ("a.csv", b"", "holds no rows"),
+        ("a.csv", b"step,channel\n3\n", "rows of 1 numbers under the heading"),
         ("a.csv", b"\xff\xfe", "not a table"),
         ("a.h5", b"no hdf5", "no events that can be read"),
         ("a.wav", b"", "input is read from"),

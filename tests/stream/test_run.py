@@ -38,7 +38,7 @@ SPIKES = (np.random.default_rng(2).random((50, 6)) < 0.3).astype(np.int32)
 def test_blocks_and_traces_hold_what_one_feed_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = quantize_stream(_network(), StreamOptions())
     monkeypatch.setattr(run_module, "VALUES_AT_ONCE", 7 * 18)
-    with writing_stream_trace(tmp_path / "run.h5", "reference") as append:
+    with writing_stream_trace(tmp_path / "run.h5", program, "reference") as append:
         ran = run_stream(program, SPIKES, "reference", probes=["part/hidden"], see_activity=append)
     whole = ReferenceStreamSession(program, ["part/hidden"]).feed(SPIKES)
     assert (ran.output == whole.sent["out"]).all()
@@ -58,11 +58,13 @@ def test_verification_compares_spikes_and_membranes_with_the_float_network() -> 
     made = _network()
     program = quantize_stream(made, StreamOptions())
     activity = ReferenceStreamSession(program, ["part/hidden", "out"]).feed(SPIKES)
-    found = verify_stream(made, program, [activity], "spikes of a test")
+    found = verify_stream(made, program, [SPIKES], "spikes of a test")
     hidden, out = found.populations
     assert found.spike_agreement == hidden.spike_agreement
     assert hidden.spike_agreement is not None
     assert 0.97 < hidden.spike_agreement <= 1
     assert hidden.firing_rate_integer == pytest.approx(activity.sent["part/hidden"].mean())
     assert out.spike_agreement is None
+    assert hidden.spikes_in_common is not None
+    assert 0.9 < hidden.spikes_in_common <= hidden.spike_agreement
     assert out.membrane_error < 0.1

@@ -32,9 +32,17 @@ Change = Callable[[MappedStream], MappedStream]
 @given(programs())
 def test_a_loaded_program_runs_and_saves_to_the_same_bytes(tmp_path: Path, program: StreamProgram) -> None:
     report = StreamPopulationReport(
-        name="p0", spike_agreement=None, membrane_error=0.1, firing_rate_float=0.2, firing_rate_integer=0.25
+        name="p0",
+        spike_agreement=None,
+        spikes_in_common=None,
+        membrane_error=0.1,
+        saturations=0,
+        firing_rate_float=0.2,
+        firing_rate_integer=0.25,
     )
-    verification = StreamVerification(steps=9, input="a test", spike_agreement=0.9, populations=(report,))
+    verification = StreamVerification(
+        steps=9, input="a test", spike_agreement=0.9, spikes_in_common=0.8, populations=(report,)
+    )
     mapped = mapped_small(replace(program, verification=verification))
     first, second = tmp_path / "a.bspk", tmp_path / "b.bspk"
     save_stream(mapped, first)

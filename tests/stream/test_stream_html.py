@@ -25,7 +25,9 @@ def report_input(
 ) -> StreamReportInput:
     program = one_layer(CONVOLUTION)
     if verified:
-        checked = StreamVerification(steps=4, input="a random input", spike_agreement=0.97, populations=())
+        checked = StreamVerification(
+            steps=4, input="a random input", spike_agreement=0.97, spikes_in_common=0.9, populations=()
+        )
         program = replace(program, verification=checked)
     mapped = map_stream(program, load_target("loihi2"))
     session, counter = ReferenceStreamSession(program), StreamCounter(mapped)
