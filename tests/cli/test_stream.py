@@ -124,12 +124,11 @@ def test_a_batch_begins_anew_with_every_sample_and_is_held_against_labels(
     assert (np.loadtxt(tmp_path / "one.csv", delimiter=",") == np.load(tmp_path / "out.npy")[3]).all()
 
 
-def test_a_tie_and_a_silent_network_are_not_right(folder: Path, program: Path, tmp_path: Path, capsys: Capture) -> None:
-    np.save(tmp_path / "silence.npy", np.zeros((2, STEPS, 6), np.int8))
-    np.save(tmp_path / "first.npy", np.zeros(2, np.int64))
-    found = run_json(
-        capsys, program, "--input", tmp_path / "silence.npy", "--batch", "--labels", tmp_path / "first.npy"
-    )
+def test_a_tie_and_a_silent_network_are_not_right(program: Path, tmp_path: Path, capsys: Capture) -> None:
+    silence, first = tmp_path / "silence.npy", tmp_path / "first.npy"
+    np.save(silence, np.zeros((2, STEPS, 6), np.int8))
+    np.save(first, np.zeros(2, np.int64))
+    found = run_json(capsys, program, "--input", silence, "--batch", "--labels", first)
     assert found["accuracy"] == 0
 
 
