@@ -9,6 +9,7 @@ from benchmarks.shapes import Shape
 OPT_125M = Shape(name="125M", hidden=768, ffn=3072, layers=12, vocabulary=50272, heads=12)
 OPT_350M = Shape(name="350M", hidden=1024, ffn=4096, layers=24, vocabulary=50272, heads=16)
 OPT_1300M = Shape(name="1.3B", hidden=2048, ffn=8192, layers=24, vocabulary=50272, heads=32)
+SIZE_10M = Shape(name="10M", hidden=256, ffn=1024, layers=10, vocabulary=8192, heads=4)
 TINY = Shape(name="tiny", hidden=12, ffn=24, layers=2, vocabulary=40, heads=2)
 
 
