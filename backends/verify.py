@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,13 @@ from bispik.compiler.program import PopulationReport, QuantizedProgram, Verifica
 Ids = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+_Trace: TypeAlias = tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]
 
-RECORDED_AT_ONCE = 512 << 20
+
+BLOCK_TOKENS = 64
+"""The engine runs as many tokens at once."""
+
+RECORDED_AT_ONCE = 256 << 20
 """Bytes of integer spikes and membranes that are held together; a larger network is run again for the next ones."""
 
 
@@ -88,29 +94,32 @@ class _Integers:
         self.program, self.inputs = program, inputs
         self.groups = _groups(program, populations, len(inputs))
         self.session = SimSession(program)  # the first keeps the engine's network for the others
-        self.traces: dict[str, tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]] = {}
+        self.traces: dict[str, list[_Trace]] = {}
 
     def bits(self, targets: Ids) -> float:
         """Run the program, with traces of the first populations, and return the text's length in bits."""
         names, *self.groups = self.groups
-        reading = self._run(self.session, names)
-        bits = 0.0
-        for tokens in blocks(len(targets), LOGITS_AT_ONCE // self.program.readout.size):
-            some = Reading(accumulators=reading.accumulators[tokens], sums=reading.sums[tokens])
-            bits += negative_log2_likelihood(logits(self.program, some), targets[tokens])
-        return bits
+        read = self._run(self.session, names)
+        return sum(negative_log2_likelihood(logits(self.program, reading), targets[tokens]) for tokens, reading in read)
 
-    def trace(self, name: str) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+    def trace(self, name: str) -> _Trace:
         """Outputs and membranes of a population, (tokens, T, size); they can be asked for once, in order."""
         if not self.traces:
             names, *self.groups = self.groups
-            self._run(SimSession(self.program), names)
-        return self.traces.pop(name)
+            for _ in self._run(SimSession(self.program), names):
+                pass
+        outputs, membranes = zip(*self.traces.pop(name), strict=True)
+        return np.concatenate(outputs), np.concatenate(membranes)
 
-    def _run(self, session: SimSession, names: Sequence[str]) -> Reading:
-        reading, outputs, membranes = session.record(self.inputs, names)
-        self.traces = {name: (outputs[name], membranes[name]) for name in names}
-        return reading
+    def _run(self, session: SimSession, names: Sequence[str]) -> Iterator[tuple[slice, Reading]]:
+        """Yield what the host reads, some tokens at a time: whole blocks of the engine."""
+        self.traces = {name: [] for name in names}
+        together = max(1, LOGITS_AT_ONCE // self.program.readout.size // BLOCK_TOKENS) * BLOCK_TOKENS
+        for tokens in blocks(len(self.inputs), together):
+            reading, outputs, membranes = session.record(self.inputs[tokens], names)
+            for name in names:
+                self.traces[name].append((outputs[name], membranes[name]))
+            yield tokens, reading
 
 
 def _groups(program: QuantizedProgram, populations: Sequence[str], tokens: int) -> list[list[str]]:

@@ -10,6 +10,8 @@ OPT_125M = Shape(name="125M", hidden=768, ffn=3072, layers=12, vocabulary=50272,
 OPT_350M = Shape(name="350M", hidden=1024, ffn=4096, layers=24, vocabulary=50272, heads=16)
 OPT_1300M = Shape(name="1.3B", hidden=2048, ffn=8192, layers=24, vocabulary=50272, heads=32)
 SIZE_10M = Shape(name="10M", hidden=256, ffn=1024, layers=10, vocabulary=8192, heads=4)
+TINY_COMPILED = Shape(name="tiny", hidden=32, ffn=64, layers=2, vocabulary=2048, heads=2)
+"""With room for the example's tokens."""
 TINY = Shape(name="tiny", hidden=12, ffn=24, layers=2, vocabulary=40, heads=2)
 
 
@@ -37,6 +39,9 @@ class Sizes:
     """Of the OPT shape; as many as counting enters at once."""
     lava_tokens: int = 2
     load_rounds: int = 40
+    compiled: tuple[Shape, ...] = (SIZE_10M, OPT_125M, OPT_350M, OPT_1300M)
+    """Networks that are compiled."""
+    compiled_window: int = 256
 
 
 TINY_SIZES = Sizes(
@@ -55,4 +60,6 @@ TINY_SIZES = Sizes(
     counted_tokens=3,
     lava_tokens=1,
     load_rounds=2,
+    compiled=(TINY_COMPILED,),
+    compiled_window=16,
 )

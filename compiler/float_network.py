@@ -15,7 +15,7 @@ from bispik.compiler.graph import Attention, Injection, Join, Neurons, Node, Nor
 Array = npt.NDArray[np.float64]
 
 
-LOGITS_AT_ONCE = 1 << 24
+LOGITS_AT_ONCE = 1 << 22
 """So many logits are made together, if they are of more than one token."""
 
 HEAD_WEIGHTS_AT_ONCE = 1 << 23

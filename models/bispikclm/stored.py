@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -61,11 +61,11 @@ def read_pt(path: Path, files: TensorFiles) -> Mapping[str, Any]:
     Raises:
         BispikError: if it is damaged, or holds anything whose loading could run code.
     """
-    archived = sys.byteorder == "little" and _is_archive(path)
+    records = _records(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch has to say about odd files, the errors below say too
-            if archived:
+            if records is not None:
                 with FakeTensorMode():  # sizes and places of the tensors, and none of their data
                     stored = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
             else:
@@ -79,46 +79,57 @@ def read_pt(path: Path, files: TensorFiles) -> Mapping[str, Any]:
         raise BispikError(f"{path}: not a PyTorch checkpoint: {first_line(error)}") from error
     if not isinstance(stored, Mapping):
         raise BispikError(f"{path}: holds a {type(stored).__name__}, not a dictionary with a configuration and tensors")
+    if records is None:
+        files.paths.append(path)
+        return stored
     mapped = files.map(path)
-    return {name: _with_data(value, mapped, path) for name, value in stored.items()} if archived else stored
+    return {name: _with_data(value, mapped, records, path) for name, value in stored.items()}
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether the file is a zip archive with numbers as this processor writes them.
+def _records(path: Path) -> Mapping[int, int] | None:
+    """Where the entries of a zip archive lie and how long they are, bytes; None if it is to be read as a whole.
 
     Raises:
         BispikError: if its entries would grow when read: a small file could fill the memory.
     """
-    if not zipfile.is_zipfile(path):
-        return False
+    if sys.byteorder != "little" or not zipfile.is_zipfile(path):
+        return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise BispikError(
                     f"{path}: a compressed archive; torch.save writes none, so this is not a PyTorch checkpoint"
                 )
             orders = [archive.open(entry).read(8) for entry in entries if entry.filename.endswith("/byteorder")]
+            places = {_content_place(file, entry): entry.file_size for entry in entries}
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError):
-        return False  # torch.load finds the words for it
-    return all(order == b"little" for order in orders)  # PyTorch turns the others round as it reads them
+        return None  # torch.load finds the words for it
+    return places if all(order == b"little" for order in orders) else None  # PyTorch turns the others round
 
 
-def _with_data(value: Any, mapped: mmap.mmap, path: Path) -> Any:
+def _content_place(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+    """Where the bytes of an entry begin: behind a header of 30 bytes, its name and its extra field."""
+    file.seek(entry.header_offset + 26)
+    lengths = file.read(4)
+    return entry.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+
+
+def _with_data(value: Any, mapped: mmap.mmap, records: Mapping[int, int], path: Path) -> Any:
     """Return a value of a checkpoint with data behind its tensors, one dictionary deep."""
     if isinstance(value, Mapping):
-        return {name: _tensor(entry, mapped, path) for name, entry in value.items()}
+        return {name: _tensor(entry, mapped, records, path) for name, entry in value.items()}
     return value
 
 
-def _tensor(value: Any, mapped: mmap.mmap, path: Path) -> Any:
+def _tensor(value: Any, mapped: mmap.mmap, records: Mapping[int, int], path: Path) -> Any:
     """Return a mapped tensor; one without a place of its own for each element stays as it is, and is refused later."""
     if not isinstance(value, FakeTensor) or not is_dense(value):
         return value
     storage = value.untyped_storage()
     place, size = int(getattr(storage, "_checkpoint_offset", -1)), storage.nbytes()
-    if not 0 <= place <= place + size <= len(mapped):
-        raise BispikError(f"{path}: not a PyTorch checkpoint: {size:,} bytes of a tensor lie beyond the file's end")
+    if size > min(records.get(place, -1), len(mapped) - place):
+        raise BispikError(f"{path}: not a PyTorch checkpoint: {size:,} bytes of a tensor are not in it; it is damaged")
     if size == 0:
         return torch.empty(value.shape, dtype=value.dtype)
     flat = torch.frombuffer(mapped, dtype=torch.uint8, count=size, offset=place)
