@@ -121,12 +121,13 @@ class NirFile:
     def _load(self, path: str, key: str, ndim: int) -> Matrix:
         dataset = self._dataset(path, key)
         with self._faults(path):
-            if dataset.dtype not in (np.float32, np.float64):
-                raise self.error(path, f"{key} has the type {dataset.dtype}, expected float32 or float64; {CHANGED}")
+            dtype: np.dtype[Any] = dataset.dtype
+            if not any(dtype == known for known in (np.float32, np.float64)):
+                raise self.error(path, f"{key} has the type {dtype}, expected float32 or float64; {CHANGED}")
             if dataset.ndim != ndim:
                 raise self.error(path, f"{key} has {dataset.ndim} dimensions, expected {ndim}; {CHANGED}")
             if ndim > 1 and dataset.size and dataset.id.get_offset() is not None:
-                return self._source.matrix(dataset.dtype, dataset.shape, int(dataset.id.get_offset()))
+                return self._source.matrix(dtype, dataset.shape, int(dataset.id.get_offset()))
             array: FloatArray = dataset[()]
         array.setflags(write=False)
         return array
