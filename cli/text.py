@@ -23,7 +23,7 @@ CALIBRATION_TOKENS = 512
 VERIFICATION_TOKENS = 2048
 """Held-out tokens on which integers and floats are compared, if that takes no more than the next number of products."""
 
-FEWEST_VERIFICATION_TOKENS, VERIFICATION_WORK = 256, 5e11
+FEWEST_VERIFICATION_TOKENS, VERIFICATION_WORK = 256, 2.5e11
 
 
 def encode(tokenizer: str, text: str, what: str) -> npt.NDArray[np.int64]:

@@ -232,7 +232,9 @@ class _Lift:
             weight = stored.astype(np.float64)
             if columns is not None:
                 weight *= columns
-            return (gain[:, None] * weight * unit).astype(np.float32)
+            weight *= gain[:, None]
+            weight *= unit
+            return weight.astype(np.float32)
 
         weight = self.deferred(f"{linear}.weight", fold)
         return Population(

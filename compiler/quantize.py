@@ -276,6 +276,32 @@ class _Quantizer:
             neurons=neurons,
         )
 
+    def _head_integers(
+        self, name: str, rows: Rows, finest: FloatArray, maximum: int
+    ) -> tuple[FloatArray, npt.NDArray[np.int8]]:
+        """Round the head's weights. Where accumulators could leave 24 bits, the scale is coarser, by a bit at most.
+
+        Args:
+            name: of the readout, for errors.
+            rows: its weights.
+            finest: the scale that suits them best, (rows,), all the same.
+            maximum: the largest sum of an input over the steps of a token.
+        """
+        scale = finest
+        while True:
+            integers = rounded_rows(rows, scale, self.options.bits)
+            largest = max(
+                int(np.abs(integers[some], dtype=np.int16).sum(axis=1, dtype=np.int64).max()) for some in rows.blocks()
+            )
+            reached = largest * maximum
+            if reached <= MEMBRANE_MAX or not self.options.head_on_chip:
+                return scale, integers
+            scale = scale * min(0.99, MEMBRANE_MAX / reached)
+            if scale[0] < finest[0] / 2:
+                raise BispikError(
+                    f"{name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; use fewer --bits or --head host"
+                )
+
     def _readout(self, node: Readout) -> IntegerReadout:
         """Fold gain and mean subtraction of the final LayerNorm into the head; one scale, so that integers rank."""
         stored = numbers(node.weight)
@@ -286,17 +312,9 @@ class _Quantizer:
             return gained
 
         rows = Rows(shape=(stored.shape[0], stored.shape[1]), some=folded)
-        scale = row_scales(rows, self.calibrated.readout_inputs(), self.options.bits, per_row=False)
-        integers = rounded_rows(rows, scale, self.options.bits)
-        maximum = self.ranges[node.source].magnitude
+        finest = row_scales(rows, self.calibrated.readout_inputs(), self.options.bits, per_row=False)
         steps = self.graph.steps_per_token
-        sums = (int(np.abs(integers[some], dtype=np.int16).sum(axis=1, dtype=np.int64).max()) for some in rows.blocks())
-        reached = max(sums) * maximum * steps
-        if self.options.head_on_chip and reached > MEMBRANE_MAX:
-            raise BispikError(
-                f"{node.name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; "
-                "use fewer --bits or --head host"
-            )
+        scale, integers = self._head_integers(node.name, rows, finest, self.ranges[node.source].magnitude * steps)
         bias = node.scale * np.concatenate([stored[some].astype(np.float64) @ node.beta for some in rows.blocks()])
         return IntegerReadout(
             name=node.name,

@@ -378,3 +378,20 @@ def test_a_neuron_that_its_norm_silenced_stays_silent() -> None:
 def test_stock_neurons_take_few_bits_too(bits: int) -> None:
     graph, calibrated = network(current_norm="batch", reset="zero")
     assert quantize(graph, calibrated, options(bits, "stock")).bits == bits
+
+
+def test_a_head_whose_accumulators_could_overflow_is_written_coarser() -> None:
+    sizes = {"hidden_size": 256, "num_layers": 24, "steps_per_token": 8}
+    checkpoint = random_checkpoint(0, norm_batches=1, current_norm="batch", **sizes)
+    table = checkpoint.tensors["token_embedding.weight"]
+    checkpoint.tensors["final_norm.weight"].fill_(1)
+    table.copy_(table.sign())  # all as large as the largest: a row can reach 127 * 256 * 8 steps * 49 spikes
+    graph = lift(checkpoint)
+    calibrated = calibrate(graph, np.zeros((1, 4), np.int64))
+    on_chip, on_host = (
+        quantize(graph, calibrated, QuantizeOptions(window=WINDOW, head_on_chip=head)).readout for head in (True, False)
+    )
+    reached = np.abs(on_chip.weight.astype(np.int64)).sum(axis=1).max() * 8 * 49
+    assert 0.95 * MEMBRANE_MAX < reached <= MEMBRANE_MAX
+    assert np.abs(on_host.weight.astype(np.int64)).sum(axis=1).max() * 8 * 49 > MEMBRANE_MAX
+    assert on_chip.scale > on_host.scale
