@@ -30,8 +30,8 @@ demo: install ## Compile the example checkpoint to Loihi 2 and run it on Lava
 	$(BIN)/bispik-compile $(DEMO_CHECKPOINT) --target loihi2 -o build/demo --run lava --prompt "$(DEMO_PROMPT)" \
 		--temperature 0.7 --top-k 40
 
-bench: .venv/.dev ## Measure the simulator: five to ten minutes, on an idle machine; ONLY=NAME measures one part
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ONLY:%=--only %)
+bench: .venv/.dev ## Measure simulator and compiler: half an hour, on an idle machine; ONLY=NAME one part, SIZE=125M one network
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ONLY:%=--only %) $(SIZE:%=--size %)
 
 test: lint test-unit ## Lint, and run the tests that take seconds
 

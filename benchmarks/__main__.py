@@ -6,20 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks import counting, decode, example, opening, prefill, streams, threads
+from benchmarks import compiling, counting, decode, example, opening, prefill, streams, threads
 from benchmarks.machine import describe, pinned, read_memory
 from benchmarks.measure import Line, progress, take_turns
-from benchmarks.report import table, write_page, write_results
+from benchmarks.report import BEGIN, BEGIN_COMPILER, END, END_COMPILER, table, write_page, write_results
 from benchmarks.sizes import Sizes
 from bispik.models.errors import BispikError
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "simulator.json"
+RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 
 Part = Callable[[Sizes, np.random.Generator], list[Line]]
@@ -34,7 +36,11 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "counting": (counting.counting,),
     "streams": (streams.stream_programs,),
     "example": (example.example,),
+    "compiler": (compiling.compiling,),
 }
+
+COMPILER = {"compiler"}
+"""Parts of ``compiler.json``; the others are those of ``simulator.json``."""
 
 
 def measured(names: Iterable[str], sizes: Sizes) -> list[Line]:
@@ -44,8 +50,10 @@ def measured(names: Iterable[str], sizes: Sizes) -> list[Line]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; with ``--only``, print and write nothing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast the simulator is.")
+    """Measure and print; a results file is written if all that it holds was measured."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="How fast the simulator is, and what a compile takes."
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -53,15 +61,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help=f"one part, again for more: {', '.join(PARTS)}",
     )
-    chosen = parser.parse_args(arguments).only
-    sizes = Sizes()
+    parser.add_argument(
+        "--size",
+        action="append",
+        choices=[shape.name for shape in Sizes().compiled],
+        metavar="NAME",
+        help="compile only networks of this size, again for more (default: 10M, 125M, 350M, 1.3B)",
+    )
+    options = parser.parse_args(arguments)
+    chosen, sizes = set(options.only or PARTS), Sizes()
+    if options.size:
+        sizes = replace(sizes, compiled=tuple(shape for shape in sizes.compiled if shape.name in options.size))
     torch.set_num_threads(1)
     try:
         with pinned(0):
             progress("memory bandwidth")
             read = take_turns({"read": read_memory(sizes.read_bytes)}, sizes.rounds)["read"].best
         machine = describe(1 / read, sizes.read_bytes)
-        lines = measured(chosen or PARTS, sizes)
+        lines = measured([name for name in PARTS if name in chosen], sizes)
     except BispikError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,11 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
     print(table(lines))
-    if not chosen:
-        write_results(machine, lines, RESULTS)
-        write_page(machine, lines, PAGE)
-        print(f"written: {os.path.relpath(RESULTS)} and {os.path.relpath(PAGE)}", file=sys.stderr)
+    if chosen >= PARTS.keys() - COMPILER:
+        _write(machine, [line for line in lines if line.part not in COMPILER], "simulator", (BEGIN, END))
+    if chosen >= COMPILER and not options.size:
+        _write(machine, [line for line in lines if line.part in COMPILER], "compiler", (BEGIN_COMPILER, END_COMPILER))
     return 0
+
+
+def _write(machine: dict[str, Any], lines: Sequence[Line], name: str, marks: tuple[str, str]) -> None:
+    results = RESULTS / f"{name}.json"
+    write_results(machine, lines, results)
+    write_page(machine, lines, PAGE, *marks)
+    print(f"written: {os.path.relpath(results)} and {os.path.relpath(PAGE)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

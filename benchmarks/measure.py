@@ -24,7 +24,7 @@ class Line:
     name: str
     value: float | None
     """None: not measured, and `note` says why."""
-    unit: Literal["×", "%", "s", "ms", "tokens/s"]
+    unit: Literal["×", "%", "s", "ms", "GB", "tokens/s"]
     goal: float | None = None
     """None: measured for comparison."""
     at_most: bool = False

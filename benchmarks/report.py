@@ -12,6 +12,7 @@ from benchmarks.measure import Line
 from bispik.models.files import read_text, written_whole
 
 BEGIN, END = "<!-- measured: make bench writes from here -->", "<!-- measured: to here -->"
+BEGIN_COMPILER, END_COMPILER = (mark.replace("measured", "compiler") for mark in (BEGIN, END))
 MET = {True: "yes", False: "**no**", None: ""}
 
 
@@ -23,18 +24,20 @@ def write_results(machine: dict[str, Any], lines: Sequence[Line], path: Path) ->
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_page(machine: dict[str, Any], lines: Sequence[Line], path: Path) -> None:
-    """Put machine and table between the marks of a page.
+def write_page(
+    machine: dict[str, Any], lines: Sequence[Line], path: Path, begin_mark: str = BEGIN, end_mark: str = END
+) -> None:
+    """Put machine and table between two marks of a page.
 
     Raises:
         ValueError: if the page has no such marks.
     """
-    before, begin, rest = read_text(path, "page").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = read_text(path, "page").partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        raise ValueError(f"{path} has no place for the results: {BEGIN} and {END}")
+        raise ValueError(f"{path} has no place for the results: {begin_mark} and {end_mark}")
     with written_whole(path) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n\n{machine_text(machine)}\n\n{table(lines)}\n\n{END}{after}")
+        temporary.write_text(f"{before}{begin_mark}\n\n{machine_text(machine)}\n\n{table(lines)}\n\n{end_mark}{after}")
 
 
 def machine_text(machine: dict[str, Any]) -> str:

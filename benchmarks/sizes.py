@@ -9,6 +9,9 @@ from benchmarks.shapes import Shape
 OPT_125M = Shape(name="125M", hidden=768, ffn=3072, layers=12, vocabulary=50272, heads=12)
 OPT_350M = Shape(name="350M", hidden=1024, ffn=4096, layers=24, vocabulary=50272, heads=16)
 OPT_1300M = Shape(name="1.3B", hidden=2048, ffn=8192, layers=24, vocabulary=50272, heads=32)
+SIZE_10M = Shape(name="10M", hidden=256, ffn=1024, layers=10, vocabulary=8192, heads=4)
+TINY_COMPILED = Shape(name="tiny", hidden=32, ffn=64, layers=2, vocabulary=2048, heads=2)
+"""With room for the example's tokens."""
 TINY = Shape(name="tiny", hidden=12, ffn=24, layers=2, vocabulary=40, heads=2)
 
 
@@ -42,6 +45,9 @@ class Sizes:
     stream_channels: tuple[int, int] = (16, 32)
     stream_steps: int = 64
     reference_steps: int = 4
+    compiled: tuple[Shape, ...] = (SIZE_10M, OPT_125M, OPT_350M, OPT_1300M)
+    """Networks that are compiled."""
+    compiled_window: int = 256
 
 
 TINY_SIZES = Sizes(
@@ -65,4 +71,6 @@ TINY_SIZES = Sizes(
     stream_channels=(2, 3),
     stream_steps=3,
     reference_steps=2,
+    compiled=(TINY_COMPILED,),
+    compiled_window=16,
 )

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         type=Path,
         metavar="CKPT|NIR",
-        help="a checkpoint (.pt, .safetensors) or a network of any tool in NIR (.nir)",
+        help="a checkpoint (.pt, .safetensors, a folder of shards) or a network of any tool in NIR (.nir)",
     )
     result.add_argument("--config", metavar="NAME|TOML", help="with --dry-run: a shape without weights, as opt-1.3b")
     result.add_argument("--target", default="loihi2", help="a packaged target or a .toml sheet (default: loihi2)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,8 +16,9 @@ import numpy.typing as npt
 from bispik.backends.verify import verify
 from bispik.cli import text
 from bispik.compiler.artifact import save_program
+from bispik.compiler.calibration import calibrate
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
-from bispik.compiler.float_network import run_float
+from bispik.compiler.float_network import Progress
 from bispik.compiler.graph import Injection, SpikingGraph
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.nir_export import write_nir
@@ -24,6 +27,7 @@ from bispik.compiler.plan import Plan, map_program, plan, require_room
 from bispik.compiler.program import NeuronProgram
 from bispik.compiler.quantize import QuantizeOptions, check_options, quantize
 from bispik.compiler.shapes import graph_shape
+from bispik.compiler.store import ArrayStore
 from bispik.compiler.target import Target
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.errors import BispikError
@@ -61,14 +65,35 @@ class Compiled:
     nir_nodes: int
     seconds: dict[str, float]
     """Wall time by stage."""
+    peak_bytes: dict[str, int]
+    """Largest resident memory of the process up to the end of each stage."""
+
+
+def peak_resident_bytes() -> int:
+    """Return the largest resident memory that this process ever had; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _trim_memory() -> None:
+    """Give the system what is free; glibc keeps arrays of up to 32 MB back, more than a GB of them at 1.3 G weights."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 class Stages:
-    """Times the stages and shows them while they run."""
+    """Times the stages, notes the process's largest resident memory so far, and shows what is running."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show
         self.seconds: dict[str, float] = {}
+        self.peak_bytes: dict[str, int] = {}
 
     @contextmanager
     def __call__(self, name: str, title: str) -> Generator[None]:
@@ -77,6 +102,12 @@ class Stages:
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
+        self.peak_bytes[name] = peak_resident_bytes()
+        _trim_memory()
+
+    def progress(self, title: str) -> Progress:
+        """Return what shows how far a part of a stage is."""
+        return lambda done, of: self.show(f"{title}: {done} of {of} nodes")
 
 
 def load_graph(request: CompileRequest) -> SpikingGraph:
@@ -117,19 +148,21 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         nodes = write_nir(graph, nir)
         graph = read_nir(nir)
     _dump(request, "nir", lambda: describe_graph(graph))
-    with stages("quantize", "calibrating and quantising"):
-        calibrated = run_float(graph, calibration)
-        program = quantize(graph, calibrated, options)
+    with stages("calibrate", "calibrating"):
+        calibrated = calibrate(graph, calibration, request.seed, stages.progress("calibrating"))
+    with stages("quantize", "quantising"), ArrayStore(request.output) as store:
+        program = quantize(graph, calibrated, options, keep=store.keep, progress=stages.progress("quantising"))
     _dump(request, "quantize", lambda: describe_program(program))
     with stages("map", "mapping to neurocores"):
-        mapped = map_program(program, request.target, request.system, calibrated.mean_outputs(), request.seed)
+        mapped = map_program(program, request.target, request.system, calibrated.mean_outputs, request.seed)
     _dump(request, "map", lambda: describe_mapping(mapped))
     with stages("verify", "comparing integers with floats on held-out text"):
-        verification = verify(graph, program, held_out.ids.astype(np.int64), held_out.num_bytes)
+        ids, watch = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
+        verification = verify(graph, program, ids, held_out.num_bytes, watch)
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
-    return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds)
+    return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds, peak_bytes=stages.peak_bytes)
 
 
 def _options(request: CompileRequest, graph: SpikingGraph) -> QuantizeOptions:
@@ -172,7 +205,7 @@ def _texts(request: CompileRequest, graph: SpikingGraph, window: int) -> tuple[n
     vocabulary = len(graph.of_kind(Injection)[0].token_table)
     return (
         text.calibration_batch(graph.tokenizer, calibration, window, vocabulary),
-        text.verification_text(graph.tokenizer, held_out, vocabulary),
+        text.verification_text(graph.tokenizer, held_out, vocabulary, text.verification_tokens(graph)),
     )
 
 

@@ -81,6 +81,7 @@ def _values(compiled: Compiled, report: ReportInput, ran: SequenceRun, paths: di
         "text": text_of(compiled.mapped, ran),
         "artifacts": paths,
         "seconds": compiled.seconds,
+        "peak_bytes": compiled.peak_bytes,
     }
 
 

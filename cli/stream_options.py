@@ -12,7 +12,7 @@ from bispik.backends.stream.encode import Encoding, Steps, encoded
 from bispik.backends.stream.read_input import read_input
 from bispik.compiler.stream.program import StreamProgram
 from bispik.models.errors import BispikError
-from bispik.models.files import require_file
+from bispik.models.files import is_folder, require_file
 
 CHECKPOINTS = (".pt", ".safetensors")
 
@@ -100,6 +100,8 @@ def is_network(source: Path) -> bool:
     Raises:
         BispikError: if there is no such file.
     """
+    if is_folder(source):  # of a checkpoint's shards
+        return False
     require_file(source)
     if source.suffix in CHECKPOINTS:
         return False

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.graph import Population, SpikingGraph
 from bispik.models.bispikclm.data import TokenText, parse_tokenizer
 from bispik.models.errors import BispikError
-from bispik.models.files import read_text
+from bispik.models.files import is_folder, read_text
 
 CALIBRATION_WINDOWS = 4
 """Windows of text that weight scales are chosen on."""
 
+CALIBRATION_TOKENS = 512
+"""At most, in all windows together and in one of them: over the time steps, that is more vectors than are sampled."""
+
 VERIFICATION_TOKENS = 2048
-"""Held-out tokens on which integers and floats are compared."""
+"""Held-out tokens on which integers and floats are compared, if that takes no more than the next number of products."""
+
+FEWEST_VERIFICATION_TOKENS, VERIFICATION_WORK = 256, 2.5e11
 
 
 def encode(tokenizer: str, text: str, what: str) -> npt.NDArray[np.int64]:
@@ -91,31 +98,43 @@ def read_ids(path: Path) -> npt.NDArray[np.int64]:
 
 
 def beside(checkpoint: Path, chosen: Path | None, name: str) -> Path | None:
-    """Return the user's file, else the file of that name beside the checkpoint, else None."""
+    """Return the user's file, else the one of that name beside the checkpoint (in it, if it is a folder), else None."""
     if chosen is not None:
         return chosen
-    neighbour = checkpoint.parent / name
+    neighbour = (checkpoint if is_folder(checkpoint) else checkpoint.parent) / name
     return neighbour if neighbour.is_file() else None
 
 
 def calibration_batch(tokenizer: str, path: Path, window: int, vocabulary: int) -> npt.NDArray[np.int64]:
-    """Return windows of text spread over a file, (windows, tokens).
+    """Return windows of text spread over a file, (windows, tokens); of long windows, the beginning of one.
 
     Raises:
-        BispikError: if the text has fewer tokens than one window, or ids beyond the network's vocabulary.
+        BispikError: if the text has fewer tokens than one of these, or ids beyond the network's vocabulary.
     """
     ids = encode(tokenizer, read_text(path, "calibration text"), f"{path}: the calibration text")
     _check_vocabulary(ids, vocabulary, path)
-    if len(ids) < window:
-        raise BispikError(f"{path}: {len(ids)} tokens of calibration text; at least one window of {window} is needed")
-    windows = min(CALIBRATION_WINDOWS, len(ids) // window)
-    starts = np.linspace(0, len(ids) - window, windows).astype(int)
-    return np.stack([ids[start : start + window] for start in starts])
+    length = min(window, CALIBRATION_TOKENS)
+    if len(ids) < length:
+        raise BispikError(f"{path}: {len(ids)} tokens of calibration text; at least one window of {length} is needed")
+    windows = min(CALIBRATION_WINDOWS, CALIBRATION_TOKENS // length, len(ids) // length)
+    starts = np.linspace(0, len(ids) - length, windows).astype(int)
+    return np.stack([ids[start : start + length] for start in starts])
 
 
-def verification_text(tokenizer: str, path: Path, vocabulary: int) -> TokenText:
+def verification_tokens(graph: SpikingGraph) -> int:
+    """Return on how many tokens integers and floats are compared: fewer for a large network."""
+    products = graph.steps_per_token * sum(
+        math.prod(projection.weight.shape)
+        for population in graph.of_kind(Population)
+        for projection in population.inputs
+        if projection.weight is not None
+    )
+    return int(np.clip(VERIFICATION_WORK / max(1, products), FEWEST_VERIFICATION_TOKENS, VERIFICATION_TOKENS))
+
+
+def verification_text(tokenizer: str, path: Path, vocabulary: int, tokens: int) -> TokenText:
     """Return the first tokens of a held-out text, and their length in bytes."""
-    ids = encode(tokenizer, read_text(path, "held-out text"), f"{path}: the held-out text")[: VERIFICATION_TOKENS + 1]
+    ids = encode(tokenizer, read_text(path, "held-out text"), f"{path}: the held-out text")[: tokens + 1]
     _check_vocabulary(ids, vocabulary, path)
     if len(ids) < 2:
         raise BispikError(f"{path}: {len(ids)} tokens of held-out text; at least 2 are needed")

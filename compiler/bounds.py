@@ -27,6 +27,9 @@ NORM_LIMIT = 1 << 62
 """Every number on the way of a norm stays below, so that 64 bits hold it and its square root is found safely."""
 
 
+WEIGHTS_AT_ONCE = 1 << 19
+
+
 @dataclass(frozen=True, slots=True)
 class OutputRange:
     """Every output of a node lies in [low, high], and low <= 0 <= high."""
@@ -142,6 +145,26 @@ def current_range(weight: FloatArray, source: OutputRange) -> tuple[FloatArray, 
         return low, high
     reach = np.ceil(np.sqrt((weight**2).sum(axis=-1)) * source.length)
     return np.maximum(low, -reach), np.minimum(high, reach)
+
+
+def weight_range(weight: npt.NDArray[np.int8] | None, source: OutputRange, size: int) -> tuple[FloatArray, FloatArray]:
+    """Return the lowest and the highest sum over inputs in ``source``, by neuron, of integer weights.
+
+    Args:
+        weight: (size, inputs), (size,), or None for one-to-one synapses of weight 1.
+        source: range of the inputs.
+        size: number of neurons.
+    """
+    low, high = np.empty(size), np.empty(size)
+    if weight is None:
+        low[:], high[:] = current_range(np.ones((1, 1)), source)
+        return low, high
+    matrix = weight.reshape(size, -1)
+    rows = max(1, WEIGHTS_AT_ONCE // max(1, matrix.shape[1]))
+    for start in range(0, size, rows):
+        some = slice(start, start + rows)
+        low[some], high[some] = current_range(matrix[some].astype(np.float64), source)
+    return low, high
 
 
 def membrane_bound(

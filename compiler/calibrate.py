@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+
+from bispik.compiler.float_network import blocks
+from bispik.models.files import available_processors
 
 FloatArray = npt.NDArray[np.float64]
 
 CLIP_CANDIDATES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """Shares of a row's largest weight that are tried as the end of the integer range."""
 
-MAXIMAL_SAMPLES = 1024
-"""Input vectors used per projection; more changed no choice on the example model."""
+NUMBERS_AT_ONCE = 1 << 19
+"""So many weights are looked at together: 4 MB of them in double precision."""
 
 
 def largest_integer(bits: int) -> int:
@@ -19,24 +26,60 @@ def largest_integer(bits: int) -> int:
     return max(1, (1 << (bits - 1)) - 1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """A matrix of which some rows are looked at together, in double precision."""
+
+    shape: tuple[int, int]
+    some: Callable[[slice], FloatArray]
+    """Returns the rows of a slice, (rows, inputs)."""
+
+    @classmethod
+    def of(cls, weight: FloatArray) -> Rows:
+        """A matrix in memory."""
+        return cls(shape=(weight.shape[0], weight.shape[1]), some=lambda rows: weight[rows])
+
+    def blocks(self) -> list[slice]:
+        """Slices of so many rows that their numbers stay in a processor's cache."""
+        return blocks(self.shape[0], NUMBERS_AT_ONCE // max(1, self.shape[1]))
+
+    def each(self, work: Callable[[slice, FloatArray], None]) -> None:
+        """Do some work on every block of rows, on all processors."""
+
+        def one(rows: slice) -> None:
+            work(rows, self.some(rows))
+
+        with ThreadPoolExecutor(available_processors()) as threads:
+            list(threads.map(one, self.blocks()))
+
+
 def rounded(weight: FloatArray, scale: FloatArray, bits: int) -> npt.NDArray[np.int8]:
     """Round weight * scale (a scale per row) to integers of ``bits`` bits; 1 bit has no zero."""
-    limit = largest_integer(bits)
+    return _nearest(weight, scale, bits).astype(np.int8)
+
+
+def _nearest(weight: FloatArray, scale: FloatArray, bits: int) -> FloatArray:
     scaled = weight * scale[:, None]
-    integers = np.where(scaled >= 0, 1, -1) if bits == 1 else np.clip(np.rint(scaled), -limit, limit)
-    return integers.astype(np.int8)
+    if bits == 1:
+        return np.where(scaled >= 0, 1.0, -1.0)
+    limit = largest_integer(bits)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -limit, limit, out=scaled)
+    return scaled
 
 
-def sample_inputs(outputs: FloatArray, seed: int) -> FloatArray:
-    """Pick input vectors (samples, inputs) from a source's float outputs (T, B, L, inputs), the same for a seed."""
-    vectors = outputs.reshape(-1, outputs.shape[-1])
-    if len(vectors) <= MAXIMAL_SAMPLES:
-        return vectors
-    chosen = np.random.default_rng(seed).choice(len(vectors), MAXIMAL_SAMPLES, replace=False)
-    return vectors[np.sort(chosen)]
+def rounded_rows(rows: Rows, scale: FloatArray, bits: int) -> npt.NDArray[np.int8]:
+    """Round a matrix as `rounded` does, some rows at a time."""
+    integers = np.empty(rows.shape, np.int8)
+
+    def work(some: slice, weight: FloatArray) -> None:
+        integers[some] = _nearest(weight, scale[some], bits)
+
+    rows.each(work)
+    return integers
 
 
-def row_scales(weight: FloatArray, inputs: FloatArray, bits: int, *, per_row: bool) -> FloatArray:
+def row_scales(rows: Rows, inputs: FloatArray, bits: int, *, per_row: bool) -> FloatArray:
     """Return integer units per unit of weight, by row, that least distort the currents of the sampled inputs.
 
     For each candidate clip c the scale is q / (c * max|w|), q the largest integer; a row that lies on a lattice of
@@ -44,31 +87,73 @@ def row_scales(weight: FloatArray, inputs: FloatArray, bits: int, *, per_row: bo
     ((rounded / scale - w) . x)^2, by row or summed over all rows. For 1 bit the scale is 1 / mean|w|.
 
     Args:
-        weight: (rows, inputs).
+        rows: the weights, (rows, inputs).
         inputs: (samples, inputs).
         bits: bits per weight.
         per_row: whether every row chooses for itself; else all rows share one scale.
     """
+    size = _by_row(rows, lambda weight: np.abs(weight).mean(axis=1) if bits == 1 else np.abs(weight).max(axis=1))
     if bits == 1:
-        mean = np.abs(weight).mean(axis=1)
-        return 1.0 / _positive(mean if per_row else np.full(len(weight), mean.mean()))
-    peak = np.abs(weight).max(axis=1)
-    peak = _positive(peak if per_row else np.full(len(weight), peak.max()))
-    gram = inputs.T @ inputs
-    best_error: FloatArray | None = None
-    best = np.zeros(len(weight))
-    candidates = [largest_integer(bits) / (clip * peak) for clip in CLIP_CANDIDATES]
-    if per_row:
-        lattice = lattice_scales(weight, bits)
-        candidates.append(np.where(lattice > 0, lattice, candidates[0]))
-    for scale in candidates:
-        difference = rounded(weight, scale, bits) / scale[:, None] - weight
-        error = np.einsum("ij,ij->i", difference @ gram, difference)
-        error = error if per_row else np.full(len(weight), error.sum())
-        better = np.ones(len(weight), bool) if best_error is None else error < best_error
-        best = np.where(better, scale, best)
-        best_error = error if best_error is None else np.minimum(error, best_error)
+        return 1.0 / _positive(size if per_row else np.full(len(size), size.mean()))
+    peak = _positive(size if per_row else np.full(len(size), size.max()))
+    measure = _measure(inputs)
+    scales = np.empty((len(CLIP_CANDIDATES) + per_row, len(peak)))
+    errors = np.empty_like(scales)
+
+    def work(some: slice, weight: FloatArray) -> None:
+        candidates = [largest_integer(bits) / (clip * peak[some]) for clip in CLIP_CANDIDATES]
+        if per_row:
+            lattice = lattice_scales(weight, bits)
+            candidates.append(np.where(lattice > 0, lattice, candidates[0]))
+        for index, scale in enumerate(candidates):
+            difference = _nearest(weight, scale, bits)
+            difference /= scale[:, None]
+            difference -= weight
+            scales[index, some], errors[index, some] = scale, measure(difference)
+
+    rows.each(work)
+    if not per_row:
+        errors = np.repeat(errors.sum(axis=1, keepdims=True), len(peak), axis=1)
+    best: FloatArray = np.take_along_axis(scales, errors.argmin(axis=0)[None], axis=0)[0]
     return best
+
+
+def _measure(inputs: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return a function from weights (rows, inputs) to the sum over samples of (weights . x)^2, by row.
+
+    In single precision, for it only chooses among candidates that are percents apart.
+    """
+    vectors = inputs.astype(np.float32)
+    if vectors.shape[0] < vectors.shape[1]:
+
+        def over_samples(weights: FloatArray) -> FloatArray:
+            currents = weights.astype(np.float32) @ vectors.T
+            return _row_products(currents, currents)
+
+        return over_samples
+    gram: npt.NDArray[np.float32] = vectors.T @ vectors
+
+    def over_gram(weights: FloatArray) -> FloatArray:
+        narrow = weights.astype(np.float32)
+        against: npt.NDArray[np.float32] = np.matmul(narrow, gram, dtype=np.float32)
+        return _row_products(against, narrow)
+
+    return over_gram
+
+
+def _row_products(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> FloatArray:
+    result: FloatArray = np.einsum("ij,ij->i", first, second).astype(np.float64)
+    return result
+
+
+def _by_row(rows: Rows, value: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    values = np.empty(rows.shape[0])
+
+    def work(some: slice, weight: FloatArray) -> None:
+        values[some] = value(weight)
+
+    rows.each(work)
+    return values
 
 
 def lattice_scales(weight: FloatArray, bits: int) -> FloatArray:

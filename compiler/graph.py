@@ -10,10 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+from bispik.compiler.deferred import FloatArray, Matrix
 
 Reset: TypeAlias = Literal["soft", "hard"]
 """``soft`` subtracts the threshold one step after the spike, ``hard`` sets the membrane to 0."""
@@ -56,9 +53,9 @@ class Injection:
     """The host's input: current (token_table[id] + position_table[position]) * step_gain[t] into one population."""
 
     name: str
-    token_table: FloatArray
+    token_table: Matrix
     """(vocabulary, size)."""
-    position_table: FloatArray
+    position_table: Matrix
     """(positions, size)."""
     step_gain: tuple[float, ...]
     """One factor per time step of a token."""
@@ -79,7 +76,7 @@ class Projection:
     """Synapses from one node: current += weight @ output(source), or += output(source) where weight is None."""
 
     source: str
-    weight: FloatArray | None
+    weight: Matrix | None
     """(neurons, source size); (neurons,) for one-to-one synapses, None for such of weight 1."""
 
 
@@ -177,7 +174,7 @@ class Readout:
 
     name: str
     source: str
-    weight: FloatArray
+    weight: Matrix
     """(vocabulary, size)."""
     gamma: FloatArray
     beta: FloatArray

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from bispik.compiler.config_shape import require_compilable
+from bispik.compiler.deferred import Deferred
 from bispik.compiler.graph import (
     Attention,
-    FloatArray,
     Injection,
     Join,
     Neurons,
@@ -37,6 +39,8 @@ NORM_EPSILON = 1e-5
 def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
     """Return the network as a spiking graph, with every BatchNorm on a current folded away.
 
+    Its matrices are made when they are looked at (`Deferred`), one by one, and never lie in memory together.
+
     A normalised current g * (I - mean) + b against a threshold is, for a gain g > 0, the current I + (b/g - mean)
     against threshold / g. In front of a projection g goes into the weights instead, and the threshold stays.
 
@@ -61,6 +65,8 @@ class _Lift:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config = checkpoint.config
         self.tensors = checkpoint.tensors
+        self.release = checkpoint.release
+        self.tokens = self.matrix("token_embedding.weight")
         self.amplitude = checkpoint.config.spike_amplitude
         self.pair = self.amplitude**2
         """Unit of a product of two spikes."""
@@ -93,8 +99,8 @@ class _Lift:
         gains = [(t + 1) / steps if config.input_current == "ramp" else 1.0 for t in range(steps)]
         return Injection(
             name="input",
-            token_table=self.array("token_embedding.weight"),
-            position_table=self.array("position_embedding.weight"),
+            token_table=self.tokens,
+            position_table=self.matrix("position_embedding.weight"),
             step_gain=tuple(config.input_scale * gain / unit for gain in gains),
         )
 
@@ -175,7 +181,7 @@ class _Lift:
             name=f"block_{index:02d}/sum",
             inputs=(
                 Projection(source=residual, weight=None),
-                Projection(source=fc1, weight=self.array(f"{key}.ffn.fc2.weight")),
+                Projection(source=fc1, weight=self.matrix(f"{key}.ffn.fc2.weight")),
             ),
             neurons=dataclasses.replace(neurons, bias=neurons.bias + linear_bias),
         )
@@ -185,7 +191,7 @@ class _Lift:
         return Readout(
             name="head",
             source=source,
-            weight=self.array("token_embedding.weight"),
+            weight=self.tokens,
             gamma=self.array("final_norm.weight"),
             beta=self.optional("final_norm.bias", self.config.hidden_size).astype(np.float32),
             epsilon=NORM_EPSILON / self.pair,
@@ -203,19 +209,29 @@ class _Lift:
 
     def dense(self, name: str, source: str, linear: str, spike: str, *, unit: float, norm: str = "") -> Population:
         """Neurons behind a matrix on a source of that unit, or on a norm, whose gain and bias fold into it."""
-        weight = self.array(f"{linear}.weight").astype(np.float64)
-        size = len(weight)
+        size, inputs = self.tensors[f"{linear}.weight"].shape
         gain, bias = self.affine(spike, size)
-        linear_bias = self.optional(f"{linear}.bias", size)
+        linear_bias, columns = self.optional(f"{linear}.bias", size), None
         if norm:
             unit = 1.0
-            linear_bias = linear_bias + weight @ self.optional(f"{norm}.bias", weight.shape[1])
-            weight = weight * self.array(f"{norm}.weight")
-        current_bias = gain * linear_bias + bias
+            columns = self.array(f"{norm}.weight")
+            linear_bias = linear_bias + self.array(f"{linear}.weight").astype(np.float64) @ self.optional(
+                f"{norm}.bias", inputs
+            )
+
+        def fold(stored: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            weight = stored.astype(np.float64)
+            if columns is not None:
+                weight *= columns
+            weight *= gain[:, None]
+            weight *= unit
+            return weight.astype(np.float32)
+
+        weight = self.deferred(f"{linear}.weight", fold)
         return Population(
             name=name,
-            inputs=(Projection(source=source, weight=(gain[:, None] * weight * unit).astype(np.float32)),),
-            neurons=self.plain_neurons(np.full(size, self.config.threshold), current_bias),
+            inputs=(Projection(source=source, weight=weight),),
+            neurons=self.plain_neurons(np.full(size, self.config.threshold), gain * linear_bias + bias),
         )
 
     def neurons(self, spike: str, size: int, *, unit: float) -> Neurons:
@@ -246,8 +262,22 @@ class _Lift:
         gain = gain / np.sqrt(_float64(self.tensors[f"{spike}.running_var"]) + SpikingNeurons.epsilon)
         return gain, bias - gain * _float64(self.tensors[f"{spike}.running_mean"])
 
-    def array(self, name: str) -> FloatArray:
-        result: FloatArray = self.tensors[name].numpy()
+    def matrix(self, name: str) -> Deferred:
+        """A tensor as it is."""
+        return self.deferred(name, lambda weight: weight)
+
+    def deferred(self, name: str, fold: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> Deferred:
+        """A tensor in which something is folded, (rows, columns) as before, once it is looked at."""
+        return Deferred(
+            shape=tuple(self.tensors[name].shape), dtype=np.dtype(np.float32), make=lambda: fold(self.array(name))
+        )
+
+    def array(self, name: str) -> npt.NDArray[np.float32]:
+        """A tensor's numbers, in memory."""
+        result: npt.NDArray[np.float32] = self.tensors[name].float().numpy()
+        if result.size and self.tensors[name].dtype == torch.float32:
+            result = result.copy()  # or it would keep the checkpoint's pages in memory
+        self.release()
         return result
 
     def optional(self, name: str, size: int) -> npt.NDArray[np.float64]:

@@ -12,10 +12,11 @@ import h5py
 import nir
 import numpy as np
 
-from bispik.compiler.graph import FloatArray, Injection, Node, Readout, SpikingGraph
+from bispik.compiler.deferred import Deferred, Matrix, numbers
+from bispik.compiler.graph import Injection, Node, Readout, SpikingGraph
 from bispik.compiler.nir_lower import lower
 from bispik.compiler.nir_schema import METADATA_KEY
-from bispik.compiler.nir_tree import Array, Edge, Leaf, Metadata, Tree, walk
+from bispik.compiler.nir_tree import Array, Edge, Leaf, Metadata, Tree, Value, walk
 from bispik.models.errors import BispikError
 from bispik.models.files import written_whole
 
@@ -32,7 +33,8 @@ STRUCTURE_BYTES = 4096
 def write_nir(graph: SpikingGraph, path: Path) -> int:
     """Write a graph as NIR, uncompressed; a token table that equals the head's weight is written once.
 
-    The file holds the same HDF5 items as ``nir.write`` would make, written without NIR's copies of the weights.
+    Deferred matrices are made one at a time, when their turn comes. The file holds the same HDF5 items as ``nir.write``
+    would make, written without NIR's copies of the weights.
 
     Args:
         graph: a network as `nir_schema` describes.
@@ -67,9 +69,10 @@ def _tied(graph: SpikingGraph) -> SpikingGraph:
     return dataclasses.replace(graph, nodes=tuple(tied(node) for node in graph.nodes))
 
 
-def _same_bits(one: FloatArray, other: FloatArray) -> bool:
-    if one is other or one.shape != other.shape or one.dtype != other.dtype:
-        return one is other
+def _same_bits(first: Matrix, second: Matrix) -> bool:
+    if first is second or first.shape != second.shape or first.dtype != second.dtype:
+        return first is second
+    one, other = numbers(first), numbers(second)
     return all(one[rows].tobytes() == other[rows].tobytes() for rows in _blocks(one))
 
 
@@ -96,13 +99,13 @@ def _reserve(path: Path, tree: Tree) -> None:
             raise OSError(f"{error.strerror} for {needed:,} bytes") from error
 
 
-def _values(node: Leaf | Tree) -> list[str | int | float | Array]:
+def _values(node: Leaf | Tree) -> list[Value]:
     fields = node.fields.values() if isinstance(node, Leaf) else ()
     return [*fields, *node.metadata.values()]
 
 
-def _size(value: str | int | float | Array) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else len(str(value).encode())
+def _size(value: Value) -> int:
+    return value.nbytes if isinstance(value, np.ndarray | Deferred) else len(str(value).encode())
 
 
 def _write_tree(group: h5py.Group, tree: Tree) -> None:
@@ -133,17 +136,18 @@ def _write_edges(group: h5py.Group, edges: tuple[Edge, ...]) -> None:
     group.create_dataset("edges", data=np.array(edges, dtype=object), dtype=h5py.string_dtype())
 
 
-def _write_values(group: h5py.Group, values: Mapping[str, str | int | float | Array]) -> None:
+def _write_values(group: h5py.Group, values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         _write_value(group, name, value)
 
 
-def _write_value(group: h5py.Group, name: str, value: str | int | float | Array) -> None:
+def _write_value(group: h5py.Group, name: str, value: Value) -> None:
     if isinstance(value, str):
         group.create_dataset(name, data=value, dtype=h5py.string_dtype())
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, np.ndarray | Deferred):
         dataset = group.create_dataset(name, shape=value.shape, dtype=value.dtype)
-        for rows in _blocks(value):
-            dataset[rows] = value[rows]
+        array: Array = numbers(value)
+        for rows in _blocks(array):
+            dataset[rows] = array[rows]
     else:
         group.create_dataset(name, data=value)

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.deferred import Deferred, FloatArray, MappedFile, Matrix
 from bispik.compiler.nir_schema import CHANGED
-from bispik.compiler.nir_tree import Array, Edge
+from bispik.compiler.nir_tree import Edge
 from bispik.models.errors import BispikError
 
 MAX_COMPRESSION = 32
@@ -33,14 +34,14 @@ HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowE
 class NirFile:
     """An open NIR file: nodes have paths (``n001_block/n1_res``), their items keys (``metadata/bispik/op``)."""
 
-    def __init__(self, path: Path, file: h5py.File, content: Array, advice: str) -> None:
+    def __init__(self, path: Path, file: h5py.File, source: MappedFile, advice: str) -> None:
         self._path = path
         self._advice = advice
         self._file = file
-        self._content = content
+        self._source = source
         self._items: dict[str, Any] = {}
-        self._arrays: dict[tuple[str, str], Array] = {}
-        self._budget = MAX_COMPRESSION * content.nbytes
+        self._arrays: dict[tuple[str, str], Matrix] = {}
+        self._budget = MAX_COMPRESSION * self._source.size
 
     def error(self, path: str, fault: str) -> BispikError:
         """Return an error that names the file and the node."""
@@ -88,7 +89,7 @@ class NirFile:
             if len(dataset) > limit:
                 raise self.error(path, f"{len(dataset)} edges, more than the {limit} that could be; {self._advice}")
             edges: list[Edge] = []
-            block = max(1, EDGE_BYTES // max(1, self._content.nbytes))
+            block = max(1, EDGE_BYTES // max(1, self._source.size))
             for first in range(0, len(dataset), block):
                 edges += [(str(source), str(target)) for source, target in dataset.asstr()[first : first + block]]
                 longest = max(len(name) for edge in edges[first:] for name in edge)
@@ -96,10 +97,16 @@ class NirFile:
                     raise self.error(path, f"edges has a name of {longest:,} characters, more than {MAX_NAME}")
             return edges
 
-    def array(self, path: str, key: str, ndim: int) -> Array:
-        """Return float32 or float64 numbers, read-only; the same array each time.
+    def vector(self, path: str, key: str) -> FloatArray:
+        """Return float32 or float64 numbers of one dimension, read-only; the same array each time."""
+        found = self.array(path, key, 1)
+        assert not isinstance(found, Deferred)
+        return found
 
-        What is stored uncompressed is mapped, not read: it takes no memory until it is looked at.
+    def array(self, path: str, key: str, ndim: int) -> Matrix:
+        """Return float32 or float64 numbers, read-only; the same object each time.
+
+        Matrices that are stored uncompressed are mapped, not read: they take memory while they are looked at.
         """
         if (path, key) not in self._arrays:
             self._arrays[path, key] = self._load(path, key, ndim)
@@ -122,7 +129,7 @@ class NirFile:
     @property
     def stored(self) -> int:
         """Bytes of the file."""
-        return int(self._content.nbytes)
+        return self._source.size
 
     def shape(self, path: str) -> tuple[int, ...]:
         """Return what an Input or Output says about its channels."""
@@ -147,20 +154,20 @@ class NirFile:
             self._group("").visititems(count)
         return types
 
-    def _load(self, path: str, key: str, ndim: int) -> Array:
+    def _load(self, path: str, key: str, ndim: int) -> Matrix:
         dataset = self._dataset(path, key)
         with self._faults(path):
-            if dataset.dtype not in (np.float32, np.float64):
-                found = f"{key} has the type {dataset.dtype}, expected float32 or float64"
+            dtype: np.dtype[Any] = dataset.dtype
+            if not any(dtype == known for known in (np.float32, np.float64)):
+                found = f"{key} has the type {dtype}, expected float32 or float64"
                 raise self.error(path, f"{found}; {self._advice}")
             if dataset.ndim != ndim:
                 raise self.error(path, f"{key} has {dataset.ndim} dimensions, expected {ndim}; {self._advice}")
-            array = self._mapped(dataset) if dataset.id.get_offset() is not None else dataset[()]
+            if ndim > 1 and dataset.size and dataset.id.get_offset() is not None:
+                return self._source.matrix(dtype, dataset.shape, int(dataset.id.get_offset()))
+            array: FloatArray = dataset[()]
         array.setflags(write=False)
         return array
-
-    def _mapped(self, dataset: h5py.Dataset) -> Array:
-        return np.ndarray(dataset.shape, dataset.dtype, buffer=self._content, offset=dataset.id.get_offset())
 
     def _scalar(self, path: str, key: str, kinds: str, what: str) -> Any:
         dataset = self._dataset(path, key)
@@ -191,7 +198,7 @@ class NirFile:
         """Check the declared size against the file's before memory is taken for it."""
         if dataset.is_virtual or dataset.external:
             raise self.error(path, f"{key} lies in another file, which is not followed")
-        needed, stored = max(dataset.nbytes, _chunk_bytes(dataset)), self._content.nbytes
+        needed, stored = max(dataset.nbytes, _chunk_bytes(dataset)), self._source.size
         in_one_piece = dataset.id.get_offset() is not None
         if not in_one_piece:
             self._budget -= needed
@@ -235,12 +242,12 @@ def open_nir(path: Path, advice: str = CHANGED) -> Generator[NirFile, None, None
         BispikError: if it cannot be read, is no HDF5 file, or ends too early.
     """
     try:
-        content = np.memmap(path, np.uint8, "r")
+        source = MappedFile(path)
         file = h5py.File(path, "r")
     except (OSError, ValueError) as error:
         raise BispikError(f"{path}: not a readable NIR file: {error}; copy or export it again") from error
     with file:
-        yield NirFile(path, file, content, advice)
+        yield NirFile(path, file, source, advice)
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:

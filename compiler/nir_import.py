@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from bispik.compiler.deferred import FloatArray, Matrix
 from bispik.compiler.graph import (
     Attention,
-    FloatArray,
     Injection,
     Join,
     Neurons,
@@ -41,7 +41,7 @@ ChoiceT = TypeVar("ChoiceT", bound=str)
 def read_nir(path: Path) -> SpikingGraph:
     """Read a graph that `nir_export.write_nir` wrote.
 
-    The arrays are read-only views of the file, mapped into memory as they are used; they outlive its removal or
+    Its matrices are read-only views of the file, mapped while they are looked at; they outlive its removal or
     replacement, but a program that overwrites the file in place changes them. Compressed files, such as ``nir.write``
     makes, are read into memory.
 
@@ -123,27 +123,27 @@ def _injection(file: NirFile, name: str) -> Injection:
         name=name,
         token_table=token_table,
         position_table=file.array("", _key("pos_embed"), 2),
-        step_gain=tuple(file.array("", _key("step_gain"), 1).tolist()),
+        step_gain=tuple(file.vector("", _key("step_gain")).tolist()),
     )
 
 
 def _population(file: NirFile, slot: Slot) -> Population:
     inputs = tuple(Projection(source=wire.source, weight=_weight(file, wire)) for wire in slot.wires)
     affines = [wire.affine for wire in slot.wires if wire.affine]
-    bias = file.array(affines[0], "bias", 1) if affines else file.array(slot.path, _key("bias"), 1)
+    bias = file.vector(affines[0], "bias") if affines else file.vector(slot.path, _key("bias"))
     return Population(name=slot.name, inputs=inputs, neurons=_neurons(file, slot.path, bias))
 
 
-def _weight(file: NirFile, wire: Wire) -> FloatArray | None:
+def _weight(file: NirFile, wire: Wire) -> Matrix | None:
     if wire.affine:
         return file.array(wire.affine, "weight", 2)
-    return file.array(wire.scale, "scale", 1) if wire.scale else None
+    return file.vector(wire.scale, "scale") if wire.scale else None
 
 
 def _neurons(file: NirFile, path: str, bias: FloatArray) -> Neurons:
     return Neurons(
         decay=file.real(path, _key("beta")),
-        threshold=file.array(path, _key("theta"), 1),
+        threshold=file.vector(path, _key("theta")),
         bias=bias,
         reset=_choice(file, path, "reset", ("soft", "hard")),
         fire=_choice(file, path, "spike_if", ("ge", "gt")),
@@ -161,7 +161,7 @@ def _attention(file: NirFile, slot: Slot) -> Attention:
         value=value,
         heads=file.integer(slot.path, _key("heads")),
         head_dim=file.integer(slot.path, _key("head_dim")),
-        neurons=_neurons(file, score, file.array(score, _key("bias"), 1)),
+        neurons=_neurons(file, score, file.vector(score, _key("bias"))),
     )
 
 
@@ -171,8 +171,8 @@ def _readout(file: NirFile, slot: Slot) -> Readout:
         name=slot.name,
         source=slot.wires[0].source,
         weight=file.array(head, "weight", 2),
-        gamma=file.array(norm, "scale", 1),
-        beta=file.array(norm, _key("beta"), 1),
+        gamma=file.vector(norm, "scale"),
+        beta=file.vector(norm, _key("beta")),
         epsilon=file.real(norm, _key("epsilon")),
         scale=file.real(head, _key("scale")),
     )

@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from bispik.compiler.deferred import FloatArray, Matrix
 from bispik.compiler.graph import (
     Attention,
-    FloatArray,
     Injection,
     Join,
     Neurons,
@@ -149,11 +149,11 @@ def _lif(neurons: Neurons, dt: float, *, leak: bool) -> Leaf:
     return Leaf(type="LIF", fields=fields, size=neurons.size, metadata=metadata)
 
 
-def _affine(weight: FloatArray, bias: FloatArray) -> Leaf:
+def _affine(weight: Matrix, bias: FloatArray) -> Leaf:
     return Leaf(type="Affine", fields={"weight": weight, "bias": bias}, size=len(bias))
 
 
-def _linear(weight: FloatArray, metadata: Metadata | None = None) -> Leaf:
+def _linear(weight: Matrix, metadata: Metadata | None = None) -> Leaf:
     return Leaf(type="Linear", fields={"weight": weight}, size=len(weight), metadata=metadata or {})
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from bispik.compiler.deferred import Matrix
 from bispik.compiler.graph import (
     Attention,
-    FloatArray,
     Injection,
     Join,
     Neurons,
@@ -112,7 +112,7 @@ def _one_to_one(name: str, source: str, size: int, expected: int) -> None:
     _require(size == expected, f"{name}: {expected} channels one-to-one from the {size} of {source}")
 
 
-def _shape(name: str, what: str, array: FloatArray, expected: tuple[int | None, ...]) -> None:
+def _shape(name: str, what: str, array: Matrix, expected: tuple[int | None, ...]) -> None:
     fits = array.ndim == len(expected) and all(e in (None, n) for n, e in zip(array.shape, expected, strict=True))
     wanted = " x ".join("any" if n is None else str(n) for n in expected)
     _require(fits, f"{name}: {what} is {' x '.join(map(str, array.shape))}, expected {wanted}")

@@ -9,8 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.deferred import Deferred
+
 Array: TypeAlias = npt.NDArray[Any]
-Metadata: TypeAlias = Mapping[str, str | int | float | Array]
+Value: TypeAlias = str | int | float | Array | Deferred
+Metadata: TypeAlias = Mapping[str, Value]
 Edge: TypeAlias = tuple[str, str]
 
 
@@ -19,10 +22,10 @@ class Leaf:
     """One NIR primitive, such as an Affine."""
 
     type: str
-    fields: Mapping[str, Array]
+    fields: Mapping[str, Array | Deferred]
     size: int
     """Output channels."""
-    metadata: Metadata = field(default_factory=dict[str, str | int | float | Array])
+    metadata: Metadata = field(default_factory=dict[str, Value])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from bispik.compiler.deferred import Deferred, numbers
 from bispik.compiler.nir_file import NirFile
 from bispik.compiler.nir_schema import CHANGED, METADATA_KEY
 from bispik.compiler.nir_tree import Array, Leaf, Metadata, Tree, walk
@@ -70,7 +71,7 @@ def _check_names(file: NirFile, path: str, what: str, found: Iterable[str], expe
 def _check_fields(file: NirFile, path: str, leaf: Leaf) -> None:
     for key, expected in leaf.fields.items():
         if key == "shape":
-            _check_equal(file, path, key, file.shape(path), tuple(map(int, expected)))
+            _check_equal(file, path, key, file.shape(path), tuple(map(int, np.asarray(expected))))
         else:
             _check_array(file, path, key, expected)
 
@@ -78,7 +79,7 @@ def _check_fields(file: NirFile, path: str, leaf: Leaf) -> None:
 def _check_metadata(file: NirFile, path: str, metadata: Metadata) -> None:
     for name, expected in metadata.items():
         key = f"metadata/{METADATA_KEY}/{name}"
-        if isinstance(expected, np.ndarray):
+        if isinstance(expected, np.ndarray | Deferred):
             _check_array(file, path, key, expected)
         elif name not in UNCOMPARED:
             read = {str: file.text, int: file.integer, float: file.real}[type(expected)]
@@ -90,16 +91,17 @@ def _check_equal(file: NirFile, path: str, key: str, found: object, expected: ob
         raise file.error(path, f"{key} is {found}, but the rest of the file means {expected}; {CHANGED}")
 
 
-def _check_array(file: NirFile, path: str, key: str, expected: Array) -> None:
+def _check_array(file: NirFile, path: str, key: str, expected: Array | Deferred) -> None:
     found = file.array(path, key, expected.ndim)
     if found is expected:
         return
     _check_equal(file, path, f"the shape of {key}", found.shape, expected.shape)
-    different = np.argwhere(found != expected)
+    stored, wanted = numbers(found), numbers(expected)
+    different = np.argwhere(stored != wanted)
     if len(different):
         at = tuple(int(i) for i in different[0])
         raise file.error(
             path,
-            f"{key} is {found[at].item()} at {list(at)}, but the rest of the file means {expected[at].item()} "
-            f"({len(different)} of {found.size} differ); {CHANGED}",
+            f"{key} is {stored[at].item()} at {list(at)}, but the rest of the file means {wanted[at].item()} "
+            f"({len(different)} of {stored.size} differ); {CHANGED}",
         )

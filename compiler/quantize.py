@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.bounds import OutputRange, join_range, output_range
-from bispik.compiler.calibrate import rounded, row_scales, sample_inputs
+from bispik.compiler.calibrate import Rows, rounded_rows, row_scales
+from bispik.compiler.calibration import Calibration
+from bispik.compiler.deferred import numbers
 from bispik.compiler.fixed_point import MEMBRANE_MAX
-from bispik.compiler.float_network import FloatActivity
-from bispik.compiler.graph import Attention, Injection, Join, Node, Norm, Population, Readout, SpikingGraph
+from bispik.compiler.float_network import Progress
+from bispik.compiler.graph import Attention, Injection, Join, Node, Norm, Population, Projection, Readout, SpikingGraph
 from bispik.compiler.program import (
     IntegerAttention,
+    IntegerInjection,
     IntegerJoin,
     IntegerNode,
     IntegerNorm,
     IntegerPopulation,
+    IntegerProjection,
     IntegerReadout,
     NeuronProgram,
     QuantizedProgram,
@@ -49,10 +54,21 @@ class QuantizeOptions:
     """Tokens that keys and values have room for."""
     head_on_chip: bool = True
     seed: int = 0
-    """Picks the calibration's sampled input vectors."""
+    """Picks the calibration's sampled input vectors; see `calibration.calibrate`."""
 
 
-def quantize(graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOptions) -> QuantizedProgram:
+Keep: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""Takes an array and returns the same numbers, which it may have put elsewhere than into memory."""
+
+
+def quantize(
+    graph: SpikingGraph,
+    calibrated: Calibration,
+    options: QuantizeOptions,
+    *,
+    keep: Keep = lambda array: array,
+    progress: Progress = lambda _done, _of: None,
+) -> QuantizedProgram:
     """Return the network in integers.
 
     Every population gets membrane units per unit of the float membrane: one factor a neuron where its weights are
@@ -62,21 +78,23 @@ def quantize(graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOp
 
     Args:
         graph: the network in real numbers.
-        calibrated: the network run on ordinary text; weight scales are chosen for what it saw there.
+        calibrated: the network's activity on ordinary text; weight scales are chosen for what it saw there.
         options: what the user chooses.
+        keep: receives matrices and tables as they are made, one node at a time.
+        progress: called with (nodes done, nodes in all).
 
     Raises:
         BispikError: if the options do not fit the network, or no exponent keeps a population from overflowing.
     """
     check_options(graph, options)
     if not any(isinstance(node, Join) and graph.of_kind(Injection)[0].name in node.inputs for node in graph.nodes):
-        return _Quantizer(graph, calibrated, options, 0).program()
+        return _Quantizer(graph, calibrated, options, 0, keep, progress).program()
     # The readers of a real stream find out whether its unit suits them; the finest that suits all is taken.
     *finer, coarsest = STREAM_EXPONENTS
     for exponent in finer:
         with suppress(BispikError):
-            return _Quantizer(graph, calibrated, options, exponent).program()
-    return _Quantizer(graph, calibrated, options, coarsest).program()
+            return _Quantizer(graph, calibrated, options, exponent, keep, progress).program()
+    return _Quantizer(graph, calibrated, options, coarsest, keep, progress).program()
 
 
 def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
@@ -129,10 +147,17 @@ class _Quantizer:
     """Walks the graph once; ``scales``, ``ranges`` and ``exponents`` grow with it."""
 
     def __init__(
-        self, graph: SpikingGraph, calibrated: FloatActivity, options: QuantizeOptions, stream_exponent: int
+        self,
+        graph: SpikingGraph,
+        calibrated: Calibration,
+        options: QuantizeOptions,
+        stream_exponent: int,
+        keep: Keep,
+        progress: Progress,
     ) -> None:
         self.graph, self.calibrated, self.options = graph, calibrated, options
         self.stream_exponent = stream_exponent
+        self.keep, self.progress = keep, progress
         self.scales: dict[str, FloatArray] = {}
         self.ranges: dict[str, OutputRange] = {}
         self.exponents: dict[str, int] = {}
@@ -141,8 +166,9 @@ class _Quantizer:
 
     def program(self) -> QuantizedProgram:
         nodes: list[IntegerNode] = []
-        for node in self.graph.nodes:
-            for integer in self._node(node):
+        for done, node in enumerate(self.graph.nodes):
+            self.progress(done, len(self.graph.nodes))
+            for integer in map(self._kept, self._node(node)):
                 nodes.append(integer)
                 self.exponents.setdefault(integer.name, 0)
                 if not isinstance(integer, IntegerReadout):
@@ -157,6 +183,22 @@ class _Quantizer:
             hyperparameters=self.graph.hyperparameters,
             tokenizer=self.graph.tokenizer,
         )
+
+    def _kept(self, node: IntegerNode) -> IntegerNode:
+        match node:
+            case IntegerInjection():
+                return replace(node, token_table=self.keep(node.token_table))
+            case IntegerPopulation():
+                return replace(node, inputs=tuple(self._kept_projection(entry) for entry in node.inputs))
+            case IntegerReadout():
+                return replace(node, weight=self.keep(node.weight))
+            case _:
+                return node
+
+    def _kept_projection(self, entry: IntegerProjection) -> IntegerProjection:
+        if entry.weight is None or entry.weight.ndim < 2:
+            return entry
+        return replace(entry, weight=self.keep(entry.weight))
 
     def _node(self, node: Node) -> list[IntegerNode]:
         match node:
@@ -195,12 +237,12 @@ class _Quantizer:
         return IntegerJoin(name=node.name, inputs=node.inputs, exponents=shifts, size=node.size, maximum=maximum)
 
     def _norm(self, node: Norm) -> IntegerNorm:
-        readers = [
-            projection.weight.astype(np.float64)
+        readers = (
+            numbers(projection.weight).astype(np.float64)
             for population in self.graph.of_kind(Population)
             for projection in population.inputs
             if projection.source == node.name and projection.weight is not None and projection.weight.ndim == 2
-        ]
+        )
         keep = max(population.neurons.decay for population in self.graph.of_kind(Population))
         gain = sum(keep**step for step in range(self.graph.steps_per_token))
         source, exponent = self.ranges[node.source], self.exponents[node.source]
@@ -209,20 +251,22 @@ class _Quantizer:
         return norm
 
     def _population(self, node: Population) -> IntegerPopulation:
-        synapses = tuple(
-            InputSynapses(
-                source=projection.source,
-                weight=None if projection.weight is None else projection.weight.astype(np.float64),
-                outputs=self.ranges[projection.source],
-                unit=float(1 << self.exponents[projection.source]),
-                samples=sample_inputs(self.calibrated.outputs[projection.source], self.options.seed),
-            )
-            for projection in node.inputs
-        )
+        synapses = tuple(self._synapses(projection) for projection in node.inputs)
         candidates = synapse_candidates(node.neurons, synapses, self.options.neuron_program, self.options.bits)
         chosen, neurons = first_safe(node.name, node.neurons, candidates, self.graph.steps_per_token)
         self.scales[node.name] = chosen.scale
         return IntegerPopulation(name=node.name, inputs=chosen.projections, neurons=neurons)
+
+    def _synapses(self, projection: Projection) -> InputSynapses:
+        weight = None if projection.weight is None else numbers(projection.weight).astype(np.float64)
+        is_matrix = weight is not None and weight.ndim == 2
+        return InputSynapses(
+            source=projection.source,
+            weight=weight,
+            outputs=self.ranges[projection.source],
+            unit=float(1 << self.exponents[projection.source]),
+            samples=self.calibrated.inputs(projection.source) if is_matrix else np.zeros((0, 1)),
+        )
 
     def _attention(self, node: Attention) -> IntegerAttention:
         """Scores are whole numbers; the finest exponent that cannot overflow keeps thresholds exact."""
@@ -251,22 +295,46 @@ class _Quantizer:
             neurons=neurons,
         )
 
+    def _head_integers(
+        self, name: str, rows: Rows, finest: FloatArray, maximum: int
+    ) -> tuple[FloatArray, npt.NDArray[np.int8]]:
+        """Round the head's weights. Where accumulators could leave 24 bits, the scale is coarser, by a bit at most.
+
+        Args:
+            name: of the readout, for errors.
+            rows: its weights.
+            finest: the scale that suits them best, (rows,), all the same.
+            maximum: the largest sum of an input over the steps of a token.
+        """
+        scale = finest
+        while True:
+            integers = rounded_rows(rows, scale, self.options.bits)
+            largest = max(
+                int(np.abs(integers[some], dtype=np.int16).sum(axis=1, dtype=np.int64).max()) for some in rows.blocks()
+            )
+            reached = largest * maximum
+            if reached <= MEMBRANE_MAX or not self.options.head_on_chip:
+                return scale, integers
+            scale = scale * min(0.99, MEMBRANE_MAX / reached)
+            if scale[0] < finest[0] / 2:
+                raise BispikError(
+                    f"{name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; use fewer --bits or --head host"
+                )
+
     def _readout(self, node: Readout) -> IntegerReadout:
         """Fold gain and mean subtraction of the final LayerNorm into the head; one scale, so that integers rank."""
-        gained = node.weight.astype(np.float64) * node.gamma
-        weight = gained - gained.mean(axis=1, keepdims=True)
-        counts = sample_inputs(self.calibrated.outputs[node.source].sum(axis=0)[None], self.options.seed)
-        scale = row_scales(weight, counts, self.options.bits, per_row=False)
-        integers = rounded(weight, scale, self.options.bits)
-        maximum = self.ranges[node.source].magnitude
+        stored = numbers(node.weight)
+
+        def folded(some: slice) -> FloatArray:
+            gained = stored[some].astype(np.float64) * node.gamma
+            gained -= gained.mean(axis=1, keepdims=True)
+            return gained
+
+        rows = Rows(shape=(stored.shape[0], stored.shape[1]), some=folded)
+        finest = row_scales(rows, self.calibrated.readout_inputs(), self.options.bits, per_row=False)
         steps = self.graph.steps_per_token
-        reached = int(np.abs(integers.astype(np.int64)).sum(axis=1).max()) * maximum * steps
-        if self.options.head_on_chip and reached > MEMBRANE_MAX:
-            raise BispikError(
-                f"{node.name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; "
-                "use fewer --bits or --head host"
-            )
-        bias = node.scale * (node.weight.astype(np.float64) @ node.beta)
+        scale, integers = self._head_integers(node.name, rows, finest, self.ranges[node.source].magnitude * steps)
+        bias = node.scale * np.concatenate([stored[some].astype(np.float64) @ node.beta for some in rows.blocks()])
         return IntegerReadout(
             name=node.name,
             source=node.source,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.bounds import OutputRange, current_range, membrane_bound
-from bispik.compiler.calibrate import largest_integer, rounded, row_scales
+from bispik.compiler.bounds import OutputRange, membrane_bound, weight_range
+from bispik.compiler.calibrate import Rows, largest_integer, rounded, rounded_rows, row_scales
 from bispik.compiler.fixed_point import (
     DECAY_ONE,
     MEMBRANE_MAX,
@@ -133,9 +133,10 @@ def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bi
     weighted = [s for s in synapses if s.weight is not None]
     if not weighted:
         (unit,) = {s.unit for s in synapses}
+        weights, ranges = [None] * len(synapses), _ranges(synapses, [None] * len(synapses), neurons.size)
         for exponent in range(MAXIMAL_EXPONENT, -1, -1):
             scale = np.full(neurons.size, unit * (1 << exponent))
-            yield _candidate("bispik", synapses, scale, [None] * len(synapses), [exponent] * len(synapses), bits)
+            yield _candidate("bispik", synapses, scale, weights, ranges, [exponent] * len(synapses), bits)
         return
     (unit,) = {s.unit for s in weighted}
     finest: FloatArray = np.minimum(_row_scales(weighted, bits), _largest_rows(neurons, unit))
@@ -152,7 +153,7 @@ def _row_scales(weighted: list[InputSynapses], bits: int) -> FloatArray:
             peak = np.abs(synapse.weight)
             chosen.append(largest_integer(ONE_TO_ONE_BITS) / np.where(peak > 0, peak, 1.0))
         else:
-            chosen.append(row_scales(synapse.weight, synapse.samples, bits, per_row=True))
+            chosen.append(row_scales(Rows.of(synapse.weight), synapse.samples, bits, per_row=True))
     least: FloatArray = np.stack(chosen).min(axis=0)
     return least
 
@@ -172,16 +173,17 @@ def _at_row_scales(
         one_to_one = np.maximum(1, np.floor(wanted / 2.0**shift)).astype(np.int8)
         rows = one_to_one.astype(np.float64) * 2.0**shift * plain_unit / unit
     weights = [one_to_one if s.weight is None else _rounded(s.weight, rows, bits) for s in synapses]
+    ranges = _ranges(synapses, weights, len(rows))
     for exponent in range(MAXIMAL_EXPONENT, max(-1, -shift - 1), -1):
         exponents = [exponent + shift if s.weight is None else exponent for s in synapses]
-        yield _candidate("bispik", synapses, rows * unit * float(1 << exponent), weights, exponents, bits)
+        yield _candidate("bispik", synapses, rows * unit * float(1 << exponent), weights, ranges, exponents, bits)
 
 
 def _rounded(weight: FloatArray, rows: FloatArray, bits: int) -> npt.NDArray[np.int8]:
     """Round a matrix, or one-to-one weights, which always have 8 bits."""
     if weight.ndim == 1:
         return rounded(weight[:, None], rows, ONE_TO_ONE_BITS)[:, 0]
-    return rounded(weight, rows, bits)
+    return rounded_rows(Rows.of(weight), rows, bits)
 
 
 def _largest_rows(neurons: Neurons, unit: float) -> FloatArray:
@@ -206,7 +208,7 @@ def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bit
     ]
     widths = [bits if s.weight is not None and s.weight.ndim == 2 else ONE_TO_ONE_BITS for s in synapses]
     wanted = min(
-        float(row_scales(weight, x, width, per_row=False)[0]) * s.unit
+        float(row_scales(Rows.of(weight), x, width, per_row=False)[0]) * s.unit
         for s, weight, x, width in zip(synapses, normal, inputs, widths, strict=True)
     )
     threshold = max(1, min(STOCK_THRESHOLD_MAX, int(wanted - 0.5)))
@@ -222,7 +224,8 @@ def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bit
         exponents = [STOCK_EXPONENT] * len(synapses)
         plain = [w for s, w in zip(synapses, shaped, strict=True) if s.weight is None and s.unit > 1]
         if all(int(w.min()) >= LEAST_STOCK_WEIGHT for w in plain):
-            yield _candidate("stock", synapses, scale * (1 << STOCK_EXPONENT), shaped, exponents, bits)
+            ranges = _ranges(synapses, shaped, neurons.size)
+            yield _candidate("stock", synapses, scale * (1 << STOCK_EXPONENT), shaped, ranges, exponents, bits)
         threshold //= 2
 
 
@@ -233,19 +236,25 @@ def _column(synapse: InputSynapses, size: int) -> FloatArray:
     return synapse.weight if synapse.weight.ndim == 2 else synapse.weight[:, None]
 
 
+def _ranges(
+    synapses: tuple[InputSynapses, ...], weights: Sequence[npt.NDArray[np.int8] | None], size: int
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return by input the lowest and the highest sum that any outputs of its source cause, by neuron."""
+    return [weight_range(weight, synapse.outputs, size) for synapse, weight in zip(synapses, weights, strict=True)]
+
+
 def _candidate(
     program: NeuronProgram,
     synapses: tuple[InputSynapses, ...],
     scale: FloatArray,
     weights: Sequence[npt.NDArray[np.int8] | None],
+    ranges: Sequence[tuple[FloatArray, FloatArray]],
     exponents: list[int],
     bits: int,
 ) -> Candidate:
     low, high = np.zeros(len(scale)), np.zeros(len(scale))
     projections: list[IntegerProjection] = []
-    for synapse, weight, exponent in zip(synapses, weights, exponents, strict=True):
-        matrix = np.ones((len(scale), 1)) if weight is None else weight.astype(np.float64).reshape(len(scale), -1)
-        lowest, highest = current_range(matrix, synapse.outputs)
+    for synapse, weight, (lowest, highest), exponent in zip(synapses, weights, ranges, exponents, strict=True):
         low, high = low + lowest * (1 << exponent), high + highest * (1 << exponent)
         stored = 0 if weight is None else ONE_TO_ONE_BITS if weight.ndim == 1 else bits
         projections.append(IntegerProjection(source=synapse.source, weight=weight, exponent=exponent, bits=stored))

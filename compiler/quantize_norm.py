@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from bispik.compiler.bounds import OutputRange, injected_range, norm_fits_64_bits, norm_range
 from bispik.compiler.calibrate import largest_integer
+from bispik.compiler.deferred import FloatArray as Floats
+from bispik.compiler.deferred import numbers
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.graph import Injection, Join, Norm
 from bispik.compiler.program import IntegerInjection, IntegerJoin, IntegerNorm
@@ -40,16 +42,22 @@ def quantize_stream(
     """
     unit, step_gain = integer_gains(injection)
     factor = unit * (1 << exponent)
-    tokens = injection.token_table.astype(np.float64) * factor
-    positions = injection.position_table[:window].astype(np.float64) * factor
+    tokens, positions = numbers(injection.token_table), numbers(injection.position_table)[:window]
     tables = IntegerInjection(
-        name=injection.name, token_table=table_of(tokens), position_table=table_of(positions), step_gain=step_gain
+        name=injection.name,
+        token_table=table_of(tokens, factor, 1.0),
+        position_table=table_of(positions, factor, 1.0),
+        step_gain=step_gain,
     )
     reached = injected_range(tables).magnitude
-    largest = float(np.abs(tokens).max(initial=0) + np.abs(positions).max(initial=0)) * max(np.abs(step_gain))
+    largest = sum(_largest(table) for table in (tokens, positions)) * abs(factor) * max(np.abs(step_gain))
     check_stream(join.name, max(reached, largest), exponent)  # `reached` is cut off where the tables end
     stream = IntegerJoin(name=join.name, inputs=join.inputs, exponents=(0,), size=join.size, maximum=reached)
     return tables, stream
+
+
+def _largest(values: Floats) -> float:
+    return float(max(values.max(initial=0), -values.min(initial=0)))
 
 
 def check_stream(name: str, reached: float, exponent: int) -> None:
@@ -82,12 +90,13 @@ def quantize_norm(
         BispikError: if 64 bits do not suffice for inputs as large as the source's.
     """
     epsilon = round(node.epsilon * (node.size * 2.0**exponent) ** 2)
+    fraction_bits = _fraction_bits(node.size, readers, bits, gain)
     for root_bits in range(LARGEST_ROOT, -1, -1):
         norm = IntegerNorm(
             name=node.name,
             source=node.source,
             size=node.size,
-            fraction_bits=_fraction_bits(node.size, readers, bits, gain),
+            fraction_bits=fraction_bits,
             root_bits=root_bits,
             epsilon=epsilon,
         )

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from bispik.compiler.bounds import (
     OutputRange,
-    current_range,
     membrane_bound,
     norm_fits_64_bits,
     output_ranges,
     score_range,
+    weight_range,
 )
 from bispik.compiler.fixed_point import DECAY_ONE, STOCK_BIAS_MAX, STOCK_EXPONENT, STOCK_THRESHOLD_MAX
 from bispik.compiler.program import (
@@ -82,7 +82,7 @@ def accumulators_cannot_overflow(program: QuantizedProgram, target: Target) -> I
     """No input whatever drives an accumulator of a readout on chip out of range within the steps of a token."""
     limit = _membrane_max(target)
     for node in (node for node in program.of_kind(IntegerReadout) if node.on_chip):
-        low, high = _sums(node.weight, output_ranges(program.nodes, program.window)[node.source])
+        low, high = weight_range(node.weight, output_ranges(program.nodes, program.window)[node.source], node.size)
         reached = int(max(high.max(initial=0), -low.min(initial=0))) * program.steps_per_token
         if reached > limit:
             yield f"{node.name}: an accumulator could reach {reached:,} of {limit:,}; use fewer --bits or --head host"
@@ -238,15 +238,9 @@ def _input_range(
     if isinstance(source, IntegerInjection):
         low, high = _injected_range(source)
     else:
-        low, high = _sums(projection.weight, outputs[projection.source])
+        low, high = weight_range(projection.weight, outputs[projection.source], size)
     factor = float(1 << projection.exponent)
     return np.broadcast_to(low * factor, size), np.broadcast_to(high * factor, size)
-
-
-def _sums(weight: npt.NDArray[np.int8] | None, source: OutputRange) -> tuple[FloatArray, FloatArray]:
-    """Return the lowest and highest sum over inputs in the source's range, by row; exact, for they are small."""
-    rows = np.ones((1, 1)) if weight is None else weight.reshape(len(weight), -1).astype(np.float64)
-    return current_range(rows, source)
 
 
 def _injected_range(injection: IntegerInjection) -> tuple[FloatArray, FloatArray]:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.calibrate import largest_integer
+from bispik.compiler.calibration import calibrate
 from bispik.compiler.fixed_point import DECAY_ONE, MEMBRANE_MAX, STOCK_BIAS_MAX, STOCK_EXPONENT
-from bispik.compiler.float_network import run_float
 from bispik.compiler.lift import lift
 from bispik.compiler.program import (
     IntegerAttention,
@@ -42,7 +42,7 @@ def training_scales(
         BispikError: if the network cannot be compiled, or not with these options.
     """
     graph = lift(checkpoint)
-    program = quantize(graph, run_float(graph, token_ids), options)
+    program = quantize(graph, calibrate(graph, token_ids, options.seed), options)
     return scales_of(program, checkpoint)
 
 

@@ -12,6 +12,11 @@ from pathlib import Path
 from bispik.models.errors import BispikError
 
 
+def available_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def written_whole(path: Path) -> Generator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else remove it.
@@ -39,6 +44,14 @@ def written_whole(path: Path) -> Generator[Path]:
         raise BispikError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is such a folder; what has an impossible name is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def require_file(path: Path) -> None:

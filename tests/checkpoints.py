@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bispik.models.bispikclm.checkpoint import Checkpoint
+from bispik.models.bispikclm.checkpoint import Checkpoint, save_checkpoint
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import BiSpikCLM, SpikingNeurons
 
@@ -76,3 +79,17 @@ def recorded_spikes(model: nn.Module) -> Generator[dict[str, list[Tensor]]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def write_shards(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Two shards and an index, as Hugging Face writes them, with our configuration beside them."""
+    save_checkpoint(checkpoint, folder / "model.safetensors", torch.float16)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    places = {name: f"model-0000{1 + (name > names[20])}-of-00002.safetensors" for name in names}
+    for shard in set(places.values()):
+        save_file({name: tensors[name] for name in names if places[name] == shard}, folder / shard)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return index

@@ -68,6 +68,21 @@ class SimSession:
             saturations=saturations,
         )
 
+    def record(
+        self, token_ids: Ids, names: Sequence[str]
+    ) -> tuple[Reading, dict[str, npt.NDArray[np.int16]], dict[str, npt.NDArray[np.int32]]]:
+        """Run the next tokens and return what the host reads, and outputs and membranes of some populations.
+
+        Both are (tokens, steps, size); membranes are those behind the decision to spike, as in an `Activity`.
+        """
+        program = self.program
+        ids = checked_tokens(program, token_ids, self.position)
+        shapes = {name: (len(ids), program.steps_per_token, program.node(name).size) for name in names}
+        outputs = {name: np.empty(shape, np.int16) for name, shape in shapes.items()}
+        membranes = {name: np.empty(shape, np.int32) for name, shape in shapes.items()}
+        reading, _ = self._run(ids, outputs=outputs, membranes=membranes)
+        return reading, outputs, membranes
+
     def read(self, token_ids: Ids) -> Reading:
         """Run the next tokens and return what the host reads; nothing else is recorded."""
         return self._run(checked_tokens(self.program, token_ids, self.position))[0]

@@ -1,28 +1,26 @@
-"""Checkpoints on disk: `.pt` (weights only, never unpickled code) and `.safetensors` with a JSON beside it."""
+"""Checkpoints on disk: `.pt` (weights only, never unpickled code), or `.safetensors`, also in shards, with a JSON."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import warnings
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import BiSpikCLM
+from bispik.models.bispikclm.stored import INDEX, TensorFiles, index_in, read_pt, read_safetensors, read_shards
 from bispik.models.bispikclm.tensors import checked_tensors
 from bispik.models.bispikclm.third_party import from_third_party, is_third_party, third_party_config
 from bispik.models.errors import BispikError, first_line
-from bispik.models.files import read_text, require_file, written_whole
+from bispik.models.files import is_folder, read_text, require_file, written_whole
 
 FORMAT = "bispik-checkpoint"
 VERSION = 1
@@ -30,14 +28,15 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A network's configuration and tensors (names and shapes of ``BiSpikCLM.state_dict``).
-
-    ``sha256`` is the digest of the file that they were read from, empty for one made in memory.
-    """
+    """A network's configuration and tensors (names and shapes of ``BiSpikCLM.state_dict``)."""
 
     config: BiSpikCLMConfig
     tensors: Mapping[str, Tensor]
+    """Floating point of the type that they are stored in; those of a file are mapped from it, see `stored`."""
     sha256: str = ""
+    """Digest of the files that they come from; empty if they were made in memory."""
+    release: Callable[[], None] = lambda: None
+    """Gives back the memory of mapped tensors that were looked at."""
 
     @classmethod
     def of(cls, model: BiSpikCLM) -> Checkpoint:
@@ -49,7 +48,8 @@ class Checkpoint:
         """Build the network in evaluation mode, with copies of the tensors as its parameters."""
         with torch.device("meta"):  # no weights are drawn only to be replaced
             model = BiSpikCLM(self.config)
-        tensors = {name: tensor.to(dtype, copy=True) for name, tensor in self.tensors.items()}
+        # By way of float32, the type in which a network trains, whatever the file holds.
+        tensors = {name: tensor.float().to(dtype, copy=True) for name, tensor in self.tensors.items()}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
@@ -84,43 +84,61 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, dtype: torch.dtype = tor
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours or of the third-party layout, and check every tensor.
+    """Map a checkpoint of ours or of the third-party layout, and check every tensor.
 
-    Nothing in the file is executed, and no more memory is used than the file is long, a few times over.
+    Nothing in the file is executed, and the tensors take no memory but while they are looked at.
+
+    Args:
+        path: a ``.pt`` or ``.safetensors`` file, an index of shards (``NAME.safetensors.index.json``), or a folder with
+            one such index. The configuration of safetensors stands in ``NAME.json`` beside them.
 
     Raises:
         BispikError: if the file is missing, is no checkpoint, holds anything but plain tensors and values,
             or has a missing, superfluous, mis-shaped or non-finite tensor.
     """
-    require_file(path)
-    files = [path]
-    if path.suffix == ".safetensors":
-        stored = _read_safetensors(path)
-        files.append(_sheet(path))
+    path = _chosen_file(path)
+    files = TensorFiles()
+    stored: Mapping[str, Any]
+    if path.name.endswith(INDEX):
+        stored = {**_header(path), "tensors": read_shards(path, files)}
+        files.paths.append(_sheet(path))
+    elif path.suffix == ".safetensors":
+        stored = {**_header(path), "tensors": read_safetensors(path, files)}
+        files.paths.append(_sheet(path))
     else:
-        stored = _read_pt(path)
+        stored = read_pt(path, files)
     if is_third_party(stored):
         config, tensors = from_third_party(stored, str(path))
     else:
         config, tensors = _from_own(stored, str(path))
-    checked = checked_tensors(config, tensors, str(path))
-    return Checkpoint(config=config, tensors=checked, sha256=_sha256(files))
+    checked = checked_tensors(config, tensors, str(path), files.release)
+    return Checkpoint(config=config, tensors=checked, sha256=_sha256(files.paths), release=files.release)
 
 
 def load_config(path: Path) -> BiSpikCLMConfig:
     """Read what a checkpoint says of its network; its tensors are neither read nor checked.
 
+    Args:
+        path: as for `load_checkpoint`.
+
     Raises:
         BispikError: if the file is missing or is no checkpoint.
     """
-    require_file(path)
-    stored = _read_sheet(_sheet(path)) if path.suffix == ".safetensors" else _read_pt(path, mapped=True)
+    path = _chosen_file(path)
+    stored = _header(path) if path.name.endswith((".safetensors", INDEX)) else read_pt(path, TensorFiles())
     return third_party_config(stored, str(path)) if is_third_party(stored) else _own_config(stored, str(path))
 
 
+def _chosen_file(path: Path) -> Path:
+    """Return an existing file: the given one, or the index of shards in a given folder."""
+    found = index_in(path) if is_folder(path) else path
+    require_file(found)
+    return found
+
+
 def _sheet(path: Path) -> Path:
-    """Where the configuration of a ``.safetensors`` file stands."""
-    return path.with_suffix(".json")
+    """Where the configuration of a ``.safetensors`` file, or of an index of such, stands."""
+    return path.with_name(path.name.removesuffix(INDEX)).with_suffix(".json")
 
 
 def _sha256(files: Sequence[Path]) -> str:
@@ -132,56 +150,15 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read_pt(path: Path, *, mapped: bool = False) -> Mapping[str, Any]:
-    """Return what torch.save wrote; if ``mapped``, tensors stay on the disk until they are used.
-
-    A file of PyTorch before 1.6 is no zip archive and cannot be mapped; it is read whole.
-    """
-    if _is_compressed(path):
-        raise BispikError(f"{path}: a compressed archive; torch.save writes none, so this is not a PyTorch checkpoint")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch has to say about odd files, the errors below say too
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise BispikError(
-            f"{path}: not a checkpoint that can be read safely: it is damaged, or holds more than tensors and plain "
-            "values, and loading that could run code; save a state dict and plain configuration values with torch.save"
-        ) from error
-    except Exception as error:  # a damaged file makes torch.load raise nearly anything
-        raise BispikError(f"{path}: not a PyTorch checkpoint: {first_line(error)}") from error
-    if not isinstance(stored, Mapping):
-        raise BispikError(f"{path}: holds a {type(stored).__name__}, not a dictionary with a configuration and tensors")
-    return stored
-
-
-def _is_compressed(path: Path) -> bool:
-    """Whether the file is a zip whose entries would grow when read: a small file could fill the memory."""
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError):
-        return False  # torch.load finds the words for it
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    header = _read_sheet(_sheet(path))
-    try:
-        return {**header, "tensors": load_file(path)}
-    except (SafetensorError, OSError) as error:
-        raise BispikError(f"{path}: not a safetensors file: {first_line(error)}") from error
-
-
-def _read_sheet(sheet: Path) -> Mapping[str, Any]:
+def _header(path: Path) -> Mapping[str, Any]:
+    sheet = _sheet(path)
     try:
         header = json.loads(read_text(sheet, "configuration of the checkpoint"))
     except (ValueError, RecursionError) as error:
         raise BispikError(f"{sheet}: not JSON: {first_line(error)}") from error
     if not isinstance(header, dict):
         raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
-    return header
+    return cast("Mapping[str, Any]", header)
 
 
 def _from_own(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:

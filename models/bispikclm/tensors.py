@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,11 +18,16 @@ LARGEST_LOG = 80.0
 _MATRICES_PER_LAYER = 6
 """Query, key, value, output, and two of the feed-forward part."""
 
+_AT_ONCE = 1 << 22
+"""Values that are looked at together."""
+
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def checked_tensors(config: BiSpikCLMConfig, tensors: Mapping[Any, Any], where: str) -> dict[str, Tensor]:
-    """Return the tensors as float32, in the network's order, after comparing them with what the network needs.
+def checked_tensors(
+    config: BiSpikCLMConfig, tensors: Mapping[Any, Any], where: str, release: Callable[[], None] = lambda: None
+) -> dict[str, Tensor]:
+    """Return the tensors in the network's order, after comparing them with what the network needs.
 
     Costs no more memory than the tensors themselves, whatever sizes the configuration names.
 
@@ -30,6 +35,7 @@ def checked_tensors(config: BiSpikCLMConfig, tensors: Mapping[Any, Any], where: 
         config: what the file says about the network.
         tensors: what the file holds, by the names of ``BiSpikCLM.state_dict``.
         where: names the file in errors.
+        release: gives back the memory of what was looked at; called behind each tensor.
 
     Raises:
         BispikError: for a missing, superfluous, mis-shaped or unusable tensor, or NaN or infinity in one.
@@ -42,7 +48,11 @@ def checked_tensors(config: BiSpikCLMConfig, tensors: Mapping[Any, Any], where: 
         raise BispikError(f"{where}: {len(missing)} tensors are missing, the first is {missing[0]}")
     if unknown := [str(name) for name in tensors if name not in expected]:
         raise BispikError(f"{where}: {len(unknown)} tensors are unknown, the first is {unknown[0]}")
-    return {name: _checked(name, tensors[name], wanted.shape, where) for name, wanted in expected.items()}
+    checked: dict[str, Tensor] = {}
+    for name, wanted in expected.items():
+        checked[name] = _checked(name, tensors[name], wanted.shape, where)
+        release()
+    return checked
 
 
 def _checked(name: str, tensor: Any, shape: torch.Size, where: str) -> Tensor:
@@ -54,9 +64,10 @@ def _checked(name: str, tensor: Any, shape: torch.Size, where: str) -> Tensor:
         raise BispikError(f"{where}: {name} has type {tensor.dtype}, expected floating point of 16, 32 or 64 bits")
     if not is_dense(tensor):
         raise BispikError(f"{where}: {name} is not stored in full (sparse, expanded or without data)")
-    values = tensor.detach().float().contiguous()
-    if bad := values.numel() - int(torch.isfinite(values).sum()):
-        raise BispikError(f"{where}: {name} has {bad} values of {values.numel()} that are NaN or infinite")
+    values = tensor.detach().contiguous()
+    parts = torch.split(values.view(-1), _AT_ONCE)
+    if bad := values.numel() - sum(int(torch.isfinite(part.float()).sum()) for part in parts):
+        raise BispikError(f"{where}: {name} has {bad} values of {values.numel()} that are NaN or infinite in float32")
     if name.endswith(".running_var") and bool((values < 0).any()):
         raise BispikError(f"{where}: {name} has negative values, but is a variance")
     if name.endswith(("log_gain", "log_scale")) and bool((values.abs() > LARGEST_LOG).any()):

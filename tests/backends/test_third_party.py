@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bispik.backends.registry import open_session
+from bispik.compiler.calibration import calibrate
 from bispik.compiler.float_network import run_float
 from bispik.compiler.graph import Population
 from bispik.compiler.lift import lift
@@ -45,7 +46,7 @@ def test_the_layout_keeps_its_spikes_and_its_bits(tmp_path: Path, seed: int) -> 
         expected = spikes[f"{int(block.removeprefix('block_'))}.{PARTS[part]}"].reshape(T, 2, L, -1)
         np.testing.assert_array_equal(activity.outputs[node.name], expected.numpy(), err_msg=node.name)
 
-    program = quantize(graph, activity, QuantizeOptions(window=L))
+    program = quantize(graph, calibrate(graph, ids), QuantizeOptions(window=L))
     assert len(program.of_kind(IntegerNorm)) == 4
     probes = [population.name for population in program.of_kind(IntegerPopulation)]
     runs = {}

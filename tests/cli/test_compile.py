@@ -89,6 +89,18 @@ def test_lavas_own_neurons_have_no_ternary_spikes(
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_an_interruption_leaves_nothing(
+    model_folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bispik.cli.compile_flow.verify", interrupted)
+    assert main([str(model_folder / "ckpt.pt"), "-o", str(tmp_path / "out")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_it_runs_the_program_on_a_prompt(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
     run = ["--run", "reference", "--prompt", "And it came to", "--max-new-tokens", "3"]
     values = compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path, *run)

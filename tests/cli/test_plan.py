@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bispik.cli.compile import main
-from bispik.models.bispikclm.checkpoint import save_checkpoint
-from tests.checkpoints import random_checkpoint
+from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
+from tests.checkpoints import random_checkpoint, write_shards
 
 Capture = pytest.CaptureFixture[str]
 
@@ -58,6 +58,21 @@ def test_a_dry_run_plans_what_the_compile_then_takes(model_folder: Path, compile
     planned = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run")
     report = json.loads((compiled / "report.json").read_text())
     assert planned["neurocores"] == report["mapping"]["neurocores"]
+
+
+def test_shards_are_planned_by_their_index_and_by_their_folder(
+    model_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    index = write_shards(load_checkpoint(model_folder / "ckpt.pt"), tmp_path)
+    whole = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run")
+    for source in (index, tmp_path):
+        planned = compile_json(capsys, source, "--dry-run")
+        assert planned["cases"] == whole["cases"]
+
+
+def test_a_folder_without_shards_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    assert main([str(tmp_path), "--dry-run"]) == 2
+    assert "no indexes of shards" in capsys.readouterr().err
     assert planned["limits"] == report["mapping"]["limits"]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bispik.compiler.deferred import Deferred, FloatArray, numbers
 from bispik.compiler.graph import (
     Attention,
     Fire,
-    FloatArray,
     Injection,
     Join,
     Neurons,
@@ -192,6 +192,7 @@ def assert_same(found: Any, expected: Any, where: str = "graph") -> None:
     if isinstance(expected, Mapping):
         assert dict(found) == dict(expected), where
         return
+    found, expected = (numbers(value) if isinstance(value, Deferred) else value for value in (found, expected))
     assert type(found) is type(expected), where
     if is_dataclass(expected):
         for field in fields(expected):

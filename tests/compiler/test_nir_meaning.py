@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from bispik.compiler.deferred import numbers
 from bispik.compiler.graph import Attention, Join, Neurons, Population, Readout, Spikes, SpikingGraph
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_schema import slots_of
@@ -44,7 +45,7 @@ def _first_token(graph: SpikingGraph, current: Vector) -> dict[str, Vector]:
     for node in graph.nodes[1:]:
         sources = [out[name] for name in node.sources]
         if isinstance(node, Population):
-            weights = [np.eye(node.size) if p.weight is None else p.weight for p in node.inputs]
+            weights = [np.eye(node.size) if p.weight is None else numbers(p.weight) for p in node.inputs]
             currents = [s @ w.T for s, w in zip(sources, weights, strict=True)]
             out[node.name] = _hard_reset(np.sum(currents, axis=0), node.neurons)
         elif isinstance(node, Join):
@@ -151,6 +152,6 @@ def test_norse_spikes_alike(path: Path) -> None:
     for x in torch.from_numpy(inputs).float():
         out, state = module(x, state)
         spikes.append(out.detach().numpy())
-    expected = _hard_reset(inputs @ query.inputs[0].weight.T, query.neurons)
+    expected = _hard_reset(inputs @ numbers(query.inputs[0].weight).T, query.neurons)
     assert 0.05 < expected.mean() < 0.95
     np.testing.assert_array_equal(spikes, expected)

@@ -19,7 +19,8 @@ from bispik.backends.activity import Activity, reading_of
 from bispik.backends.host import logits as host_logits
 from bispik.backends.sim import SimSession
 from bispik.compiler.calibrate import rounded
-from bispik.compiler.float_network import run_float
+from bispik.compiler.calibration import calibrate
+from bispik.compiler.deferred import numbers
 from bispik.compiler.graph import Population
 from bispik.compiler.lift import lift
 from bispik.compiler.program import IntegerAttention, IntegerPopulation, NeuronProgram, QuantizedProgram
@@ -93,7 +94,7 @@ def test_spikes_and_logits_are_those_of_the_compiled_program(
     checkpoint = checkpoint_of(form, seed)
     options = QuantizeOptions(bits=bits, neuron_program="stock" if stock else "bispik", window=12)
     graph = lift(checkpoint)
-    program = quantize(graph, run_float(graph, CALIBRATION), options)
+    program = quantize(graph, calibrate(graph, CALIBRATION), options)
     model = checkpoint.network().train()
     with (
         recorded_spikes(model) as spikes,
@@ -120,7 +121,7 @@ def test_scales_stay_while_the_parameters_move(stock: bool) -> None:
     )
     program_name: NeuronProgram = "stock" if stock else "bispik"
     options = QuantizeOptions(bits=4, neuron_program=program_name, window=12)
-    before = quantize(lift(checkpoint), run_float(lift(checkpoint), CALIBRATION), options)
+    before = quantize(lift(checkpoint), calibrate(lift(checkpoint), CALIBRATION), options)
     scales = scales_of(before, checkpoint)
     generator = torch.Generator().manual_seed(3)
     moved = dataclasses.replace(
@@ -151,7 +152,7 @@ def test_scales_stay_while_the_parameters_move(stock: bool) -> None:
             assert projection is not None
             units = population.units()
             integers = integer_weight(projection.weight, population.weight_gain(), units, 7, False)
-            np.testing.assert_array_equal(integers, rounded(weight.astype(np.float64), units.numpy(), 4))
+            np.testing.assert_array_equal(integers, rounded(numbers(weight).astype(np.float64), units.numpy(), 4))
 
 
 def threshold_of(program: QuantizedProgram, name: str) -> int:
@@ -185,7 +186,7 @@ def on_the_lattice(checkpoint: Checkpoint, program: QuantizedProgram) -> Checkpo
         for projection, integer in zip(node.inputs, integers.inputs, strict=True):
             if projection.weight is not None and integer.weight is not None:
                 units = program.membrane_scale[node.name] / (1 << integer.exponent)
-                share = torch.from_numpy(integer.weight / units[:, None] / projection.weight)
+                share = torch.from_numpy(integer.weight / units[:, None] / numbers(projection.weight))
                 tensors[name] = (tensors[name] * share).float()
     return dataclasses.replace(checkpoint, tensors=tensors)
 
@@ -197,7 +198,7 @@ def test_gradients_are_those_of_the_float_network(form: dict[str, Any], stock: b
     checkpoint = random_checkpoint(3, hidden_size=64, intermediate_size=96, **form)
     options = QuantizeOptions(bits=8, neuron_program="stock" if stock else "bispik", window=12)
     graph = lift(checkpoint)
-    program = quantize(graph, run_float(graph, CALIBRATION), options)
+    program = quantize(graph, calibrate(graph, CALIBRATION), options)
     model = on_the_lattice(checkpoint, program).network().requires_grad_(True)
     gradients: list[dict[str, Tensor]] = []
     for mode in (nullcontext(), integer_forward(model, scales_of(program, checkpoint))):
@@ -307,8 +308,8 @@ def test_weights_put_on_the_lattice_are_found_again_on_any_text(seed: int, bits:
     if half:
         tensors = {name: t.half().float() if t.dim() > 1 else t for name, t in stored.tensors.items()}
         stored = Checkpoint(config=stored.config, tensors=tensors)
-    before = quantize(lift(checkpoint), run_float(lift(checkpoint), text), options)
-    after = quantize(lift(stored), run_float(lift(stored), other), options)
+    before = quantize(lift(checkpoint), calibrate(lift(checkpoint), text), options)
+    after = quantize(lift(stored), calibrate(lift(stored), other), options)
     for one, two in zip(before.of_kind(IntegerPopulation), after.of_kind(IntegerPopulation), strict=True):
         for trained, found in zip(one.inputs, two.inputs, strict=True):
             if trained.weight is None or found.weight is None:

@@ -15,8 +15,9 @@ import torch
 
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, load_config, save_checkpoint
 from bispik.models.errors import BispikError
-from tests.checkpoints import random_checkpoint
+from tests.checkpoints import random_checkpoint, write_shards
 
+FC1 = "blocks.0.ffn.fc1.weight"
 FORMATS = ["model.pt", "model.safetensors"]
 
 
@@ -41,8 +42,8 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path, name: str, dtype: to
     assert list(loaded.tensors) == list(checkpoint.tensors)
     for key, tensor in checkpoint.tensors.items():
         expected = tensor.to(dtype).float() if tensor.dim() > 1 else tensor
-        assert loaded.tensors[key].dtype == torch.float32
-        assert torch.equal(loaded.tensors[key], expected), key
+        assert loaded.tensors[key].dtype == (dtype if tensor.dim() > 1 else torch.float32)
+        assert torch.equal(loaded.tensors[key].float(), expected), key
     assert len(loaded.sha256) == 64
     names = {name, "model.json"} if name.endswith("safetensors") else {name}
     assert {file.name for file in path.parent.iterdir()} == names
@@ -73,6 +74,62 @@ def test_a_file_that_is_no_checkpoint_has_no_configuration(checkpoint: Checkpoin
     torch.save(values, tmp_path / "other.pt")
     with pytest.raises(BispikError, match=rf"other.pt: .*{key}"):
         load_config(tmp_path / "other.pt")
+
+
+def test_shards_are_read_as_one_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    index = write_shards(checkpoint, tmp_path / "shards")
+    save_checkpoint(checkpoint, tmp_path / "whole.pt", torch.float16)
+    whole = load_checkpoint(tmp_path / "whole.pt")
+    for path in (index, index.parent):
+        loaded = load_checkpoint(path)
+        assert loaded.config == load_config(path) == checkpoint.config
+        assert list(loaded.tensors) == list(whole.tensors)
+        assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in loaded.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda places: places.update(more="model-00001-of-00002.safetensors"), "lacks more"),
+        (lambda places: places.pop(FC1), f"holds more than the index names: {FC1}"),
+        (lambda places: places.update({FC1: "../model.safetensors"}), "not a file beside it"),
+        (lambda places: places.update({FC1: "absent.safetensors"}), "not a file beside it"),
+        (lambda places: places.update({FC1: 3}), "not an index of shards"),
+    ],
+)
+def test_an_index_that_does_not_fit_its_shards_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    index = write_shards(checkpoint, tmp_path)
+    content = json.loads(index.read_text())
+    change(content["weight_map"])
+    index.write_text(json.dumps(content))
+    with pytest.raises(BispikError, match=message):
+        load_checkpoint(index)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_tensors_outlive_a_release_and_the_replacement_of_their_file(
+    checkpoint: Checkpoint, tmp_path: Path, name: str
+) -> None:
+    save_checkpoint(checkpoint, tmp_path / name)
+    loaded = load_checkpoint(tmp_path / name)
+    save_checkpoint(random_checkpoint(4, norm_batches=1, current_norm="batch", readout_scale=True), tmp_path / name)
+    loaded.release()
+    assert all(torch.equal(tensor, checkpoint.tensors[key]) for key, tensor in loaded.tensors.items())
+
+
+def test_an_archive_that_lacks_part_of_a_tensor_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    torch.save(stored(checkpoint), tmp_path / "whole.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "model.pt", "w", zipfile.ZIP_STORED) as short,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            short.writestr(name, content[:-8] if name.endswith("/data/3") else content)
+    with pytest.raises(BispikError, match="not a PyTorch checkpoint"):
+        load_checkpoint(tmp_path / "model.pt")
 
 
 def test_half_precision_halves_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -116,7 +173,6 @@ def set_config(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-FC1 = "blocks.0.ffn.fc1.weight"
 NAN, INFINITY = float("nan"), float("inf")
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
