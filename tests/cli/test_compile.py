@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bispik.backends.sim.kernel_path import VARIABLE
 from bispik.cli.compile import main
 from bispik.cli.doctor import Finding, table
 from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
-from tests.checkpoints import random_checkpoint
+from tests.checkpoints import random_checkpoint, write_shards
 
 Capture = pytest.CaptureFixture[str]
 
@@ -59,6 +60,16 @@ def test_compiling_twice_gives_the_same_bytes(
     compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path)
     for name in ("model.nir", "program.bspk", "report.html"):
         assert (tmp_path / name).read_bytes() == (compiled / name).read_bytes(), name
+
+
+def test_a_folder_of_shards_compiles_with_the_texts_in_it(model_folder: Path, tmp_path: Path) -> None:
+    index = write_shards(load_checkpoint(model_folder / "ckpt.pt"), tmp_path / "model")
+    for name in ("tokenizer.json", "calibration.txt", "heldout.txt"):
+        shutil.copy(model_folder / name, index.parent)
+    for source, out in ((index, tmp_path / "index"), (index.parent, tmp_path / "folder")):
+        assert main([str(source), "-o", str(out), "--json"]) == 0
+    for name in ("model.nir", "program.bspk"):
+        assert (tmp_path / "folder" / name).read_bytes() == (tmp_path / "index" / name).read_bytes()
 
 
 def test_the_exported_nir_compiles_to_the_same_program(

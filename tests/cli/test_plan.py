@@ -58,6 +58,7 @@ def test_a_dry_run_plans_what_the_compile_then_takes(model_folder: Path, compile
     planned = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run")
     report = json.loads((compiled / "report.json").read_text())
     assert planned["neurocores"] == report["mapping"]["neurocores"]
+    assert planned["limits"] == report["mapping"]["limits"]
 
 
 def test_shards_are_planned_by_their_index_and_by_their_folder(
@@ -67,13 +68,12 @@ def test_shards_are_planned_by_their_index_and_by_their_folder(
     whole = compile_json(capsys, model_folder / "ckpt.pt", "--dry-run")
     for source in (index, tmp_path):
         planned = compile_json(capsys, source, "--dry-run")
-        assert planned["cases"] == whole["cases"]
+        assert planned["plans"] == whole["plans"]
 
 
 def test_a_folder_without_shards_is_refused(tmp_path: Path, capsys: Capture) -> None:
     assert main([str(tmp_path), "--dry-run"]) == 2
     assert "no indexes of shards" in capsys.readouterr().err
-    assert planned["limits"] == report["mapping"]["limits"]
 
 
 def test_a_dry_run_says_that_norms_are_not_for_neurocores(tmp_path: Path, capsys: Capture) -> None:
