@@ -99,7 +99,7 @@ def _check_stored_precision(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Refuse to call a checkpoint half precision that is not: a run that was cut short leaves float32."""
     dtype: torch.dtype = getattr(torch, run.checkpoint_dtype)
     matrices = [tensor for tensor in checkpoint.tensors.values() if tensor.dim() > 1]
-    if not all(torch.equal(matrix, matrix.to(dtype).float()) for matrix in matrices):
+    if not all(torch.equal(matrix.float(), matrix.to(dtype).float()) for matrix in matrices):
         raise BispikError(
             f"{run.checkpoint}: not stored as {run.checkpoint_dtype}, as checkpoint_dtype says; "
             "finish the run with --stage student, or change checkpoint_dtype"
