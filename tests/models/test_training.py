@@ -126,7 +126,7 @@ def test_card_without_what_it_needs(finished: tuple[TrainingRun, Log], tmp_path:
         write_card(dataclasses.replace(run, log=tmp_path / "log.jsonl"))
     other = dataclasses.replace(run, checkpoint=tmp_path / "single.pt")
     checkpoint = load_checkpoint(run.checkpoint)
-    tensors = {name: tensor * 1.0001 for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: tensor.float() * 1.0001 for name, tensor in checkpoint.tensors.items()}
     save_checkpoint(Checkpoint(config=checkpoint.config, tensors=tensors), other.checkpoint)
     with pytest.raises(BispikError, match="not stored as float16"):
         write_card(other)
