@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bispik.backends.counts import EventCounts
-from bispik.compiler.artifact import file_digest, load_program
-from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.artifact import file_digest, file_format, load_program
+from bispik.compiler.mapping import Mapped
+from bispik.compiler.stream.artifact import STREAM, load_stream
 from bispik.models.errors import BispikError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+MappedT = TypeVar("MappedT", bound=Mapped)
 
 CONNECT_SECONDS = 10
 """Longest wait for a dask scheduler."""
@@ -51,13 +53,14 @@ class Workers:
 
 
 def map_sequences(
-    function: Callable[[MappedProgram, Item], Result], program: Path, items: Sequence[Item], workers: Workers
+    function: Callable[[MappedT, Item], Result], program: Path, items: Sequence[Item], workers: Workers
 ) -> Iterator[Result]:
     """Yield ``function(program, item)`` of each item, in order.
 
     Args:
         function: pure, of a module or a `functools.partial` of one: it is sent to the workers.
-        program: ``program.bspk``; on a cluster every worker must find the same file under this path.
+        program: ``program.bspk``, of a language model or of a stream network; on a cluster every worker must find the
+            same file under this path.
         items: what to run; sent to the workers, like the results back.
         workers: who runs them.
 
@@ -88,17 +91,17 @@ def merged_counts(counts: Iterable[EventCounts]) -> EventCounts:
     return parts[0]
 
 
-def _on_program(function: Callable[[MappedProgram, Any], Result], path: Path, digest: str, item: Any) -> Result:
+def _on_program(function: Callable[[Any, Any], Result], path: Path, digest: str, item: Any) -> Result:
     """Run one item; this is what a worker does."""
     return function(_opened(path, digest), item)
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, digest: str) -> MappedProgram:
+def _opened(path: Path, digest: str) -> Mapped:
     if file_digest(path) != digest:
         found = "is another program there" if path.is_file() else "is no file there"
         raise BispikError(f"{path}: {found}, on a worker; every worker must find the same program under this path")
-    return load_program(path)
+    return load_stream(path) if file_format(path) == STREAM.name else load_program(path)
 
 
 def _on_processes(jobs: int, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

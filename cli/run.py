@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="of sampling, for each prompt a stream, and of --encode rate (default: 0)"
     )
     result.add_argument("--threads", type=int, metavar="N", help="CPU threads of a sequence, where a backend has them")
-    add_workers(result, "prompts")
+    add_workers(result, "prompts, or the samples of a --batch")
     result.add_argument(
         "--trace",
         type=Path,

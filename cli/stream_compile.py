@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from bispik.backends.stream.activity import StreamActivity
-from bispik.backends.stream.counts import StreamCounter, StreamCounts
+from bispik.backends.stream.counts import StreamCounts
 from bispik.backends.stream.encode import Steps
-from bispik.backends.stream.run import StreamRun, run_stream
+from bispik.backends.stream.run import StreamRun, counted_stream, run_stream
 from bispik.backends.stream.verify import verify_stream
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
@@ -195,13 +195,8 @@ def _sequences(options: argparse.Namespace, program: StreamProgram) -> tuple[lis
 
 def _counted(mapped: MappedStream, sequences: Sequence[Steps]) -> tuple[list[Steps], StreamCounts]:
     """Run the sequences on ``sim``; return the outputs and the events."""
-    counter = StreamCounter(mapped)
-    counts: list[StreamCounts] = []
-    outputs = [
-        run_stream(mapped.program, values, "sim", see_activity=lambda done: counts.append(counter.count(done))).output
-        for values in sequences
-    ]
-    return outputs, sum(counts[1:], start=counts[0])
+    done = [counted_stream(mapped, values, "sim") for values in sequences]
+    return [entry.run.output for entry in done], sum((entry.counts for entry in done[1:]), start=done[0].counts)
 
 
 def _emit(options: argparse.Namespace, program: StreamProgram, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
+from bispik.backends.many import Workers, map_sequences
 from bispik.backends.registry import RunOptions
-from bispik.backends.stream.activity import StreamActivity
-from bispik.backends.stream.counts import StreamCounter, StreamCounts
+from bispik.backends.stream.counts import StreamCounts
 from bispik.backends.stream.encode import Steps
-from bispik.backends.stream.run import StreamRun, run_stream
+from bispik.backends.stream.run import CountedStreamRun, StreamRun, counted_stream
 from bispik.backends.stream.trace import writing_stream_trace
 from bispik.cli.common import console, print_json, progress
 from bispik.cli.stream_options import read_sequences, refuse_options
@@ -32,8 +33,6 @@ FOR_TEXT = {
     "max_new_tokens": None,
     "temperature": 0.0,
     "top_k": 0,
-    "jobs": 1,
-    "dask": "",
 }
 """Options that only language models have, with their defaults."""
 
@@ -69,37 +68,25 @@ def run_stream_program(options: argparse.Namespace) -> int:
 def _run(
     options: argparse.Namespace, mapped: MappedStream, sequences: list[Steps]
 ) -> tuple[list[StreamRun], StreamCounts]:
-    counter = StreamCounter(mapped)
-    counts: list[StreamCounts] = []
-    runs: list[StreamRun] = []
+    """Run here or by workers; the same bits and counts."""
+    workers, threads = Workers(jobs=options.jobs, dask=options.dask), RunOptions(threads=options.threads)
+    if options.trace and workers.elsewhere:
+        raise BispikError("--trace is written while this process runs the sequence; leave out --jobs and --dask")
+    done: list[CountedStreamRun] = []
     with ExitStack() as stack, progress(console()) as show:
-        append = None
+        show(f"{len(sequences)} sequences")
         if options.trace:
             append = stack.enter_context(writing_stream_trace(options.trace, mapped.program, options.backend))
-
-        def see(activity: StreamActivity) -> None:
-            counts.append(counter.count(activity))
-            if append:
-                append(activity)
-
-        for number, values in enumerate(sequences, start=1):
-            of = f"sequence {number} of {len(sequences)}, {len(values):,} time steps"
-            show(of)
-
-            def see_steps(steps: int, of: str = of) -> None:
-                show(f"{of}: {steps:,} done")
-
-            run = run_stream(
-                mapped.program,
-                values,
-                options.backend,
-                RunOptions(threads=options.threads),
-                probes=options.probe,
-                see_activity=see,
-                see_steps=see_steps,
+            (values,) = sequences
+            done.append(
+                counted_stream(mapped, values, options.backend, threads, probes=options.probe, see_activity=append)
             )
-            runs.append(run)
-    return runs, sum(counts[1:], start=counts[0])
+        else:
+            work = partial(counted_stream, backend=options.backend, options=threads)
+            for number, run in enumerate(map_sequences(work, options.program, sequences, workers), start=1):
+                show(f"sequence {number} of {len(sequences)}")
+                done.append(run)
+    return [entry.run for entry in done], sum((entry.counts for entry in done[1:]), start=done[0].counts)
 
 
 def _every_step(program: StreamProgram, run: StreamRun) -> npt.NDArray[np.float64] | npt.NDArray[np.int32]:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.registry import DEFAULTS, RunOptions
 from bispik.backends.stream.activity import StreamActivity
+from bispik.backends.stream.counts import StreamCounter, StreamCounts
 from bispik.backends.stream.registry import WHOLE_INPUT, open_stream_session
+from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import StreamProgram
 
 VALUES_AT_ONCE = 1 << 24
 """Numbers of activity, over all nodes, that are held at once: 64 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CountedStreamRun:
+    """A run and its events."""
+
+    run: StreamRun
+    counts: StreamCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,3 +88,29 @@ def run_stream(
         saturations=saturations,
         seconds=time.perf_counter() - started,
     )
+
+
+def counted_stream(
+    mapped: MappedStream,
+    values: npt.NDArray[np.int32],
+    backend: str,
+    options: RunOptions = DEFAULTS,
+    *,
+    probes: Sequence[str] = (),
+    see_activity: Callable[[StreamActivity], None] = lambda _activity: None,
+) -> CountedStreamRun:
+    """Run an input from a sequence's start and count its events; see `run_stream`."""
+    counter, counts = _counter(mapped), list[StreamCounts]()
+
+    def see(activity: StreamActivity) -> None:
+        counts.append(counter.count(activity))
+        see_activity(activity)
+
+    run = run_stream(mapped.program, values, backend, options, probes=probes, see_activity=see)
+    return CountedStreamRun(run=run, counts=sum(counts[1:], start=counts[0]))
+
+
+@lru_cache(maxsize=1)
+def _counter(mapped: MappedStream) -> StreamCounter:
+    """Return what counts on a mapping; what it follows from takes longer than a short sequence."""
+    return StreamCounter(mapped)

@@ -16,12 +16,18 @@ from bispik.backends.counts import EVENTS, EventCounts, count_events
 from bispik.backends.many import Workers, map_sequences, merged_counts
 from bispik.backends.registry import DEFAULTS, RunOptions, open_session
 from bispik.backends.run import Request, Sampling, SequenceRun, run_sequence
+from bispik.backends.stream.run import counted_stream
 from bispik.backends.together import run_together
 from bispik.compiler.artifact import save_program
 from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.stream.artifact import save_stream
+from bispik.compiler.stream.mapping import map_stream
+from bispik.compiler.stream.wiring import Dense
+from bispik.compiler.target import load_target
 from bispik.models.errors import BispikError
 from tests.mappings import scattered, small_target
 from tests.networks import random_program, random_tokens
+from tests.stream.layers import one_layer
 
 SAMPLED = Sampling(temperature=2.0, top_k=7, seed=5)
 ON_SIM = partial(run_sequence, backend="sim", options=DEFAULTS)
@@ -149,6 +155,18 @@ def test_sequences_do_not_depend_on_each_other_or_on_order(
 def test_what_a_sequence_is_refused_for_is_said(program: Path, requests: list[Request], workers: Workers) -> None:
     with pytest.raises(BispikError, match="token id 99 is outside the vocabulary"):
         list(map_sequences(ON_SIM, program, [*requests, Request(prompt=(99,))], workers))
+
+
+def test_a_cluster_runs_stream_programs_too(cluster: str, tmp_path: Path) -> None:
+    program = tmp_path / "stream.bspk"
+    save_stream(map_stream(one_layer(Dense(inputs=12, outputs=5)), load_target("loihi2")), program)
+    rng = np.random.default_rng(0)
+    samples = [(rng.random((9, 12)) < 0.3).astype(np.int32) for _ in range(4)]
+    work = partial(counted_stream, backend="sim")
+    alone, shared = (list(map_sequences(work, program, samples, w)) for w in (Workers(), Workers(dask=cluster)))
+    for one, other in zip(alone, shared, strict=True):
+        assert (one.run.output == other.run.output).all()
+        assert one.counts.to_dict() == other.counts.to_dict()
 
 
 def test_no_cluster_is_said_to_be_none(program: Path, requests: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,13 @@ def test_a_batch_begins_anew_with_every_sample_and_is_held_against_labels(
     assert (np.loadtxt(tmp_path / "one.csv", delimiter=",") == np.load(tmp_path / "out.npy")[3]).all()
 
 
+def test_processes_share_a_batch_with_the_same_outputs_and_counts(folder: Path, program: Path, capsys: Capture) -> None:
+    batch = ["--input", str(folder / "batch.npy"), "--batch"]
+    alone, shared = (run_json(capsys, program, *batch, "--jobs", jobs) for jobs in ("1", "2"))
+    for key in ("outputs", "counts", "saturations"):
+        assert alone[key] == shared[key]
+
+
 def test_a_tie_and_a_silent_network_are_not_right(program: Path, tmp_path: Path, capsys: Capture) -> None:
     silence, first = tmp_path / "silence.npy", tmp_path / "first.npy"
     np.save(silence, np.zeros((2, STEPS, 6), np.int8))
@@ -211,6 +218,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
         (["--input", "labels.npy"], "labels.npy: has shape"),
         (["--input", "batch.npy", "--batch", "--trace", "t.h5"], "--trace records one sequence"),
         (["--input", "spikes.npy", "--probe", "hidden"], "give --trace"),
+        (["--input", "spikes.npy", "--trace", "t.h5", "--jobs", "2"], "leave out --jobs"),
         (["--input", "spikes.npy", "--trace", "t.h5", "--probe", "nobody"], "nobody"),
         (["--input", "spikes.npy", "--labels", "spikes.npy"], "expected a whole number for each of 1 sequence"),
         (["--input", "spikes.npy", "--out", "out.wav"], "written to .npy"),
