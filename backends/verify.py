@@ -24,7 +24,7 @@ _Trace: TypeAlias = tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]
 
 
 THREADED_WEIGHTS = 1 << 24
-"""A program with as many weights is run by all processors; for a smaller one, their waiting for each other costs more."""
+"""A program of so many weights is run by all processors; in a smaller one, they wait for each other too often."""
 
 BLOCK_TOKENS = 64
 """The engine runs as many tokens at once."""
