@@ -19,8 +19,6 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.energy.baselines import Baseline, ann_baselines
 from bispik.energy.latency import TIMES, FloatArray, Schedule, durations, token_seconds
 from bispik.energy.lines import (
-    EnergyLine,
-    Scope,
     dynamic_lines,
     host_lines,
     joules_over_time,
@@ -29,50 +27,27 @@ from bispik.energy.lines import (
 )
 from bispik.energy.pricing import HOST_CONSTANTS, priced_events
 from bispik.energy.profiles import Profile
-from bispik.energy.ranges import Range, total
-from bispik.energy.sensitivity import Swing, swings
+from bispik.energy.ranges import Range
+from bispik.energy.run_account import RunAccount
+from bispik.energy.sensitivity import swings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EnergyReport:
+class EnergyReport(RunAccount):
     """The account of one run; joules and seconds over all its tokens."""
 
-    profile: Profile
     schedule: Schedule
     tokens: int
-    spikes: int
-    synops: int
-    chips: int
-    lines: tuple[EnergyLine, ...]
-    neurocore_joules: FloatArray
-    """(neurocores, 3): dynamic energy of each, low, default and high."""
-    seconds: Range
     token_seconds: FloatArray
     """(tokens,), default."""
     token_joules: FloatArray
     """(tokens,), default, all scopes."""
     baselines: tuple[Baseline, ...]
-    sensitivity: tuple[Swing, ...]
-    """Largest swing first."""
-
-    def scope(self, scope: Scope) -> Range:
-        """Return the energy of one scope."""
-        return total(line.energy for line in self.lines if line.scope == scope)
-
-    @property
-    def total(self) -> Range:
-        """Dynamic, static and host together."""
-        return total(line.energy for line in self.lines)
 
     @property
     def per_token(self) -> Range:
         """Joules per token."""
         return self.total / self.tokens
-
-    @property
-    def per_spike(self) -> Range | None:
-        """Dynamic joules per spike; None if nothing spiked."""
-        return self.scope("dynamic") / self.spikes if self.spikes else None
 
     @property
     def compared(self) -> Range:

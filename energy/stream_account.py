@@ -31,8 +31,6 @@ from bispik.backends.stream.counts import (
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy.latency import FloatArray
 from bispik.energy.lines import (
-    EnergyLine,
-    Scope,
     dynamic_lines,
     host_lines,
     joules_over_time,
@@ -42,7 +40,8 @@ from bispik.energy.lines import (
 from bispik.energy.pricing import Priced
 from bispik.energy.profiles import Profile
 from bispik.energy.ranges import Range, total
-from bispik.energy.sensitivity import Swing, swings
+from bispik.energy.run_account import RunAccount
+from bispik.energy.sensitivity import swings
 
 STREAM_HOST_CONSTANTS: Mapping[StreamHostOperation, str] = {
     "input_values": "host_to_chip",
@@ -65,37 +64,17 @@ STREAM_PLAIN_EVENTS: tuple[StreamEvent, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StreamEnergyReport:
+class StreamEnergyReport(RunAccount):
     """The account of one run; joules and seconds over all its steps and sequences."""
 
-    profile: Profile
     steps: int
     sequences: int
-    spikes: int
-    synops: int
-    chips: int
     own_seconds: float
     """The run in the network's own time, with the drain."""
-    lines: tuple[EnergyLine, ...]
-    neurocore_joules: FloatArray
-    """(neurocores, 3): dynamic energy of each, low, default and high."""
-    seconds: Range
-    """On the chip, with the drain."""
     step_seconds: FloatArray
     """(steps,), default, without the drain."""
     step_joules: FloatArray
     """(steps,), default, all scopes; the drain's and the host's are shared out among them."""
-    sensitivity: tuple[Swing, ...]
-    """Largest swing first."""
-
-    def scope(self, scope: Scope) -> Range:
-        """Return the energy of one scope."""
-        return total(line.energy for line in self.lines if line.scope == scope)
-
-    @property
-    def total(self) -> Range:
-        """Dynamic, static and host together."""
-        return total(line.energy for line in self.lines)
 
     @property
     def per_step(self) -> Range:
@@ -106,11 +85,6 @@ class StreamEnergyReport:
     def per_inference(self) -> Range | None:
         """Joules per sequence, the whole input from its first step to its last; None if no sequence began."""
         return self.total / self.sequences if self.sequences else None
-
-    @property
-    def per_spike(self) -> Range | None:
-        """Dynamic joules per spike; None if nothing spiked."""
-        return self.scope("dynamic") / self.spikes if self.spikes else None
 
     @property
     def total_in_real_time(self) -> Range:

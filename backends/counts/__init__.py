@@ -34,6 +34,7 @@ Zero spikes cost no synops and no messages. Counts are exact and additive over t
 crossings, local and inter-chip messages only.
 """
 
+from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.count import EventCounter, count_events
 from bispik.backends.counts.events import (
     EVENTS,
@@ -45,7 +46,6 @@ from bispik.backends.counts.events import (
     EventCounts,
     Format,
     HostOperation,
-    IntArray,
     StepLoad,
 )
 

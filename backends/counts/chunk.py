@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.activity import Activity
-from bispik.backends.counts.events import IntArray
+from bispik.backends.counts.by_slice import IntArray
 from bispik.compiler.program import IntegerAttention, QuantizedProgram
 
 SpikeArray: TypeAlias = npt.NDArray[np.int8]

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.activity import Activity
+from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.chunk import CountedChunk, Demands, SpikeArray, recorded
-from bispik.backends.counts.events import EventCounts, IntArray
+from bispik.backends.counts.events import EventCounts
 from bispik.backends.counts.host import host_operations
 from bispik.backends.counts.load import Load
 from bispik.backends.counts.slices import Planner, SlicePlan

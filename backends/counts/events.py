@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
+from bispik.backends.counts.by_slice import CountsBySlice, IntArray
 
 Format: TypeAlias = Literal["dense", "one_to_one", "score", "value", "readout"]
 """Kinds of stored synapses. ``score`` and ``value`` are the stored keys and values of attention."""
@@ -114,21 +113,12 @@ class StepLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EventCounts:
+class EventCounts(CountsBySlice[Event]):
     """Exact numbers of events of a run on a mapping. Counts of consecutive runs add up with ``+``.
 
     The sum over slices and the sum over tokens of an event are the same number.
     """
 
-    neurocore: IntArray
-    """(slices,): index into the mapping's neurocores."""
-    node: tuple[str, ...]
-    """(slices,): the node that the slice is a part of."""
-    neurons: IntArray
-    """(slices,): neurons that are updated in every time step."""
-    neurocores: int
-    events: Mapping[Event, IntArray]
-    """(slices,) each."""
     per_token: Mapping[Event, IntArray]
     """(tokens,) each."""
     positions: IntArray
@@ -147,10 +137,6 @@ class EventCounts:
         """Tokens of the run."""
         return len(self.positions)
 
-    def total(self, *events: Event) -> int:
-        """Return how many of these events there were."""
-        return sum(int(self.events[event].sum()) for event in events)
-
     @property
     def synops(self) -> int:
         """Spikes that reached a stored synapse, over all formats."""
@@ -160,21 +146,6 @@ class EventCounts:
     def graded_synops(self) -> int:
         """Of the synops, those of counts instead of spikes."""
         return self.total(*GRADED.values())
-
-    def by_neurocore(self, *events: Event) -> IntArray:
-        """Return (neurocores,) numbers of these events."""
-        counts = np.zeros(self.neurocores, np.int64)
-        for event in events:
-            np.add.at(counts, self.neurocore, self.events[event])
-        return counts
-
-    def by_node(self, *events: Event) -> dict[str, int]:
-        """Return the number of these events by node, in the order of the slices."""
-        counts = dict.fromkeys(self.node, 0)
-        for event in events:
-            for node, count in zip(self.node, self.events[event].tolist(), strict=True):
-                counts[node] += count
-        return counts
 
     def to_dict(self) -> dict[str, Any]:
         """Return totals as plain values for JSON."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bispik.backends.counts.events import IntArray
+from bispik.backends.counts.by_slice import IntArray
 
 
 class Groups:

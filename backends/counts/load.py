@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bispik.backends.counts.events import EVENTS, SYNOPS, IntArray, StepLoad
+from bispik.backends.counts.by_slice import IntArray
+from bispik.backends.counts.events import EVENTS, SYNOPS, StepLoad
 from bispik.backends.counts.linear import Groups, LinearSums
 from bispik.backends.counts.slices import SlicePlan
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.counts.events import IntArray
+from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.linear import LinearSums
 
 Kind: TypeAlias = Literal["sent", "scored", "mixed", "reached", "alone", "score_synops", "asked", "answered", "written"]

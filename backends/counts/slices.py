@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.chunk import Demands, Mixed, Scored, Sent
-from bispik.backends.counts.events import EVENTS, GRADED, SYNOPS, Event, Format, IntArray
+from bispik.backends.counts.events import EVENTS, GRADED, SYNOPS, Event, Format
 from bispik.backends.counts.linear import LinearSums
 from bispik.backends.counts.numbers import KINDS, Derived, Number
 from bispik.backends.counts.traffic import COSTS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bispik.backends.counts.events import EVENTS, Event, IntArray
+from bispik.backends.counts.by_slice import IntArray
+from bispik.backends.counts.events import EVENTS, Event
 from bispik.backends.counts.linear import Groups, LinearSums
 from bispik.backends.counts.slices import SlicePlan
 

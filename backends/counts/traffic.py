@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bispik.backends.counts.events import Event, IntArray
+from bispik.backends.counts.by_slice import IntArray
+from bispik.backends.counts.events import Event
 from bispik.compiler.mapping import MappedProgram, Slice
 from bispik.compiler.routes import routes
 

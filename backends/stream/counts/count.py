@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.stream.activity import StreamActivity
 from bispik.backends.stream.counts.events import (
     STREAM_EVENTS,
     STREAM_GRADED,
     STREAM_SYNOPS,
-    IntArray,
     StreamCounts,
     StreamEvent,
     StreamHostOperation,

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from bispik.backends.counts.by_slice import CountsBySlice, IntArray
 from bispik.compiler.demand import SynapseFormat
-
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 StreamEvent: TypeAlias = Literal[
     "synop_dense",
@@ -76,21 +74,12 @@ class StreamLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StreamCounts:
+class StreamCounts(CountsBySlice[StreamEvent]):
     """Exact numbers of events of a run on a mapping. Counts of consecutive steps, and of sequences, add up with ``+``.
 
     The sum over slices and the sum over steps of an event are the same number.
     """
 
-    neurocore: IntArray
-    """(slices,): index into the mapping's neurocores."""
-    node: tuple[str, ...]
-    """(slices,): the population that the slice is a part of."""
-    neurons: IntArray
-    """(slices,): neurons that are updated in every time step."""
-    neurocores: int
-    events: Mapping[StreamEvent, IntArray]
-    """(slices,) each."""
     per_step: Mapping[StreamEvent, IntArray]
     """(steps,) each."""
     host: Mapping[StreamHostOperation, int]
@@ -107,10 +96,6 @@ class StreamCounts:
         """Logical time steps of the run."""
         return len(self.load.synops)
 
-    def total(self, *events: StreamEvent) -> int:
-        """Return how many of these events there were."""
-        return sum(int(self.events[event].sum()) for event in events)
-
     @property
     def synops(self) -> int:
         """Spikes that reached a stored synapse, over all formats."""
@@ -120,21 +105,6 @@ class StreamCounts:
     def graded_synops(self) -> int:
         """Of the synops, those of numbers instead of spikes."""
         return self.total(*STREAM_GRADED.values())
-
-    def by_neurocore(self, *events: StreamEvent) -> IntArray:
-        """Return (neurocores,) numbers of these events."""
-        counts = np.zeros(self.neurocores, np.int64)
-        for event in events:
-            np.add.at(counts, self.neurocore, self.events[event])
-        return counts
-
-    def by_node(self, *events: StreamEvent) -> dict[str, int]:
-        """Return the number of these events by population, in the order of the slices."""
-        counts = dict.fromkeys(self.node, 0)
-        for event in events:
-            for node, count in zip(self.node, self.events[event].tolist(), strict=True):
-                counts[node] += count
-        return counts
 
     def to_dict(self) -> dict[str, Any]:
         """Return totals as plain values for JSON."""

@@ -8,7 +8,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bispik.backends.stream.counts.events import IntArray, StreamEvent
+from bispik.backends.counts.by_slice import IntArray
+from bispik.backends.stream.counts.events import StreamEvent
 from bispik.compiler.demand import SynapseFormat, stored_format
 from bispik.compiler.mapping import Slice
 from bispik.compiler.mesh import distance
