@@ -105,9 +105,9 @@ wheel: .venv/.dev ## Build a source package and a wheel into dist/, and run the 
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/wheel.py
 
 # Keeps the versions that are locked as far as it can; `make lock UPGRADE=--upgrade` takes the newest.
-lock: .venv/.created ## Write requirements/*.txt from pyproject.toml and requirements/runtime.in
+lock: .venv/.created ## Write requirements/*.txt from pyproject.toml and requirements/*.in
 	$(PIP) install uv==$(UV_VERSION)
-	$(call compile,dev.txt,--extra dev)
+	$(call compile,dev.txt,--extra dev requirements/dev.in)
 	$(call compile,runtime.txt,--constraint requirements/dev.txt)
 
 # $(call compile,FILE,OPTIONS): one lock file for every supported Python. uv's settings are in pyproject.toml.

@@ -21,7 +21,7 @@ TOKENS_AT_ONCE = 256
 """Tokens whose numbers become events together: entering them costs the same for one token as for many."""
 
 ENTRIES_AT_ONCE = 1 << 20
-"""Slices times tokens that are entered together at most: the tables have some 30 numbers for each, 250 MB."""
+"""Slices times tokens that are entered together at most: there are some 10 numbers of 8 bytes for each, 100 MB."""
 
 CHUNK_TOKENS = 32
 """Tokens whose activity is held, counted and handed on together, where everything is recorded."""
@@ -101,7 +101,7 @@ class _RecordedCounted:
 
     def counts(self) -> EventCounts:
         self._enter()
-        return total_of(self.parts)
+        return EventCounts.joined(self.parts)
 
     def close(self) -> None:
         self.session.close()
@@ -121,16 +121,18 @@ class ChunkCounter:
 
     def __init__(self, counter: EventCounter) -> None:
         self.counter = counter
-        self.at_once = max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(counter.parts))))
+        self.at_once = max(1, min(TOKENS_AT_ONCE, ENTRIES_AT_ONCE // max(1, counter.slices)))
         self.tokens = 0
         self._waiting: list[CountedChunk] = []
+        self._waiting_tokens = 0
         self._parts: list[EventCounts] = []
 
     def add(self, chunk: CountedChunk) -> None:
         """Take the sequence's next tokens."""
         self.tokens += len(chunk.positions)
+        self._waiting_tokens += len(chunk.positions)
         self._waiting.append(chunk)
-        if sum(len(waiting.positions) for waiting in self._waiting) >= self.at_once:
+        if self._waiting_tokens >= self.at_once:
             self._enter()
 
     def counts(self) -> EventCounts:
@@ -140,12 +142,12 @@ class ChunkCounter:
             ValueError: before the first token.
         """
         self._enter()
-        return total_of(self._parts)
+        return EventCounts.joined(self._parts)
 
     def _enter(self) -> None:
         if self._waiting:
             self._parts.append(self.counter.count_chunk(CountedChunk.joined(self._waiting)))
-            self._waiting = []
+            self._waiting, self._waiting_tokens = [], 0
 
 
 class _SimCounted:
@@ -179,17 +181,3 @@ class _SimCounted:
             raise BispikError(
                 f"a run was interrupted: {missing} tokens were run and not counted; start the sequence again"
             )
-
-
-def total_of(parts: list[EventCounts]) -> EventCounts:
-    """Return the counts of consecutive parts of a run, or of several runs, as one.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if not parts:
-        raise ValueError("nothing has been run")
-    total, *others = parts
-    for part in others:
-        total = total + part
-    return total

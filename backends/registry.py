@@ -49,6 +49,12 @@ def _lava(program: QuantizedProgram, probes: Sequence[str], options: RunOptions)
     return LavaSession(program, probes)
 
 
+def _onnx(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
+    from bispik.backends.onnx.session import OnnxSession
+
+    return OnnxSession(program, probes, threads=options.threads or 1)
+
+
 def _loihi2(program: QuantizedProgram, probes: Sequence[str], options: RunOptions) -> Session:
     _has_no_threads("loihi2", options)
     from bispik.backends.lava.hardware import Loihi2Session
@@ -56,7 +62,13 @@ def _loihi2(program: QuantizedProgram, probes: Sequence[str], options: RunOption
     return Loihi2Session(program, probes)
 
 
-BACKENDS: Mapping[str, Opener] = {"sim": _sim, "lava": _lava, "reference": _reference, "loihi2": _loihi2}
+BACKENDS: Mapping[str, Opener] = {
+    "sim": _sim,
+    "lava": _lava,
+    "reference": _reference,
+    "onnx": _onnx,
+    "loihi2": _loihi2,
+}
 
 
 def open_session(

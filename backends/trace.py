@@ -180,7 +180,7 @@ def count_trace(path: Path) -> CountedTrace:
             execution_mode=end.execution_mode,
             prompt_tokens=end.prompt_tokens,
             token_ids=np.array(ids, np.int64),
-            counts=sum(counts[1:], start=counts[0]),
+            counts=EventCounts.joined(counts),
             seconds=end.seconds,
         )
         return CountedTrace(mapped=trace.mapped, run=run)

@@ -13,6 +13,7 @@ from benchmarks.shapes import random_model
 from benchmarks.sizes import Sizes
 from benchmarks.synthetic import spread, synthetic_program
 from bispik.backends.counted import open_counted
+from bispik.backends.counts.count import make_plan
 from bispik.backends.registry import DEFAULTS
 from bispik.backends.run import Request, run_sequence
 from bispik.backends.sim import SimSession
@@ -65,6 +66,7 @@ def counting_costs(mapped: MappedProgram, ids: list[int], network: str, folder: 
         "traced": timed(traced, tokens),
         "read at once": timed(lambda: SimSession(program).read(ids), tokens),
         "counted at once": timed(counted_at_once, tokens),
+        "planned": timed(lambda: make_plan(mapped)),
     }
     times = take_turns(turns, sizes.rounds)
 
@@ -86,6 +88,12 @@ def counting_costs(mapped: MappedProgram, ids: list[int], network: str, folder: 
             "read at once",
             f"{network}: counting costs, {tokens} tokens at once",
             COUNTING_GOAL,
+        ),
+        Line(
+            part="counting",
+            name=f"{network}: plan of what is counted, made once for a mapping",
+            value=1e3 * times["planned"].best,
+            unit="ms",
         ),
         cost("recorded", "read", f"{network}: recording every spike costs, for comparison"),
         cost("traced", "read", f"{network}: choosing tokens, counting and a trace on disk cost, for comparison"),

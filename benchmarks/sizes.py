@@ -42,6 +42,12 @@ class Sizes:
     compiled: tuple[Shape, ...] = (SIZE_10M, OPT_125M, OPT_350M, OPT_1300M)
     """Networks that are compiled."""
     compiled_window: int = 256
+    stream_hidden: int = 512
+    stream_side: int = 34
+    """Of a square map; two channels of events."""
+    stream_channels: tuple[int, int] = (16, 32)
+    stream_steps: int = 64
+    reference_steps: int = 4
 
 
 TINY_SIZES = Sizes(
@@ -62,4 +68,9 @@ TINY_SIZES = Sizes(
     load_rounds=2,
     compiled=(TINY_COMPILED,),
     compiled_window=16,
+    stream_hidden=9,
+    stream_side=9,
+    stream_channels=(2, 3),
+    stream_steps=3,
+    reference_steps=2,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.nn.functional import linear
 
 from benchmarks.measure import Turn
 from benchmarks.shapes import Shape
+
+Layer: TypeAlias = Callable[[Tensor], Tensor]
 
 DECAY, THRESHOLD = 0.9, 0.7
 SCORE_THRESHOLD = 3.0
@@ -69,6 +72,22 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Te
         membrane, fired = _lif(scores, membrane, fired, SCORE_THRESHOLD)
         outputs.append(fired @ value)
     return torch.stack(outputs)
+
+
+class FloatStream:
+    """Layers one after the other, each with neurons whose state is kept from step to step."""
+
+    def __init__(self, layers: Sequence[Layer], thresholds: Sequence[float]) -> None:
+        self.layers = list(zip(layers, thresholds, strict=True))
+
+    def run(self, spikes: Tensor) -> None:
+        """Run a sequence, (steps, ...), every step through all layers."""
+        state = [(torch.zeros(1), torch.zeros(1)) for _ in self.layers]
+        for given in spikes:
+            sent = given
+            for index, (layer, threshold) in enumerate(self.layers):
+                state[index] = _lif(layer(sent), *state[index], threshold)
+                sent = state[index][1]
 
 
 class DenseInt8:

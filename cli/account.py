@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bispik.backends.run import SequenceRun
+from bispik.cli.common import limits
 from bispik.cli.text import decode
-from bispik.compiler.mapping import MappedProgram, ResourceUse
+from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention, QuantizedProgram
 from bispik.energy.account import account
 from bispik.energy.json_report import audit_json, energy_summary, report_json
@@ -58,20 +58,6 @@ def summary(report: ReportInput) -> dict[str, Any]:
         "energy": energy_summary(report.energy),
         "audit": audit_json(report.audit),
         "execution_mode": report.execution_mode,
-    }
-
-
-def limits(resources: Sequence[ResourceUse]) -> dict[str, dict[str, Any]]:
-    """Return by resource what the busiest neurocore uses, and of how much."""
-    return {
-        use.resource: {
-            "used": use.busiest,
-            "limit": use.limit,
-            "unit": use.unit,
-            "total": use.total,
-            "neurocores_at_least": use.neurocores_at_least,
-        }
-        for use in resources
     }
 
 

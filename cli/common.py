@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
+from bispik.compiler.mapping import ResourceUse
+from bispik.compiler.target import Target, load_target
 from bispik.models.errors import BispikError
 
 USER_ERROR = 2
@@ -37,6 +39,14 @@ def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def target_of(options: argparse.Namespace) -> Target:
+    """Return the target of ``--target``, with ``--usable-neurocores``."""
+    target = load_target(options.target)
+    if options.usable_neurocores is None:
+        return target
+    return target.with_usable_neurocores(options.usable_neurocores)
+
+
 def console() -> Console:
     """Return the console for tables and progress: stderr, plain where it is no terminal."""
     terminal = Console(stderr=True)
@@ -57,6 +67,20 @@ def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")
+
+
+def limits(resources: Sequence[ResourceUse]) -> dict[str, dict[str, Any]]:
+    """Return by resource what the busiest neurocore uses, and of how much."""
+    return {
+        use.resource: {
+            "used": use.busiest,
+            "limit": use.limit,
+            "unit": use.unit,
+            "total": use.total,
+            "neurocores_at_least": use.neurocores_at_least,
+        }
+        for use in resources
+    }
 
 
 def run(program: str, action: Callable[[], int]) -> int:

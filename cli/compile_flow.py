@@ -130,12 +130,6 @@ def load_graph(request: CompileRequest) -> SpikingGraph:
     return lift(checkpoint, read_text(found, "tokeniser") if found else "")
 
 
-def dry_run(request: CompileRequest) -> Plan:
-    """Return what the network would take on the target; nothing is quantised and nothing written."""
-    graph = load_graph(request)
-    return _plan(request, graph, _options(request, graph))
-
-
 def compile_network(request: CompileRequest, stages: Stages, prompt: str | None = None) -> Compiled:
     """Compile, verify, and write ``model.nir`` and ``program.bspk`` into the output folder.
 

@@ -1,4 +1,4 @@
-"""``bispik-compile``'s actions: plan only, or compile, run, account and report."""
+"""``bispik-compile``'s action: compile, run, account and report."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from bispik.backends.run import Sampling, SequenceRun
-from bispik.cli.account import account_of, limits, summary, write_reports
-from bispik.cli.common import console, print_json, progress
-from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, dry_run
+from bispik.cli.account import account_of, summary, write_reports
+from bispik.cli.common import console, print_json, progress, target_of
+from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
-from bispik.compiler.plan import Plan
-from bispik.compiler.target import load_target
-from bispik.energy.profiles import load_profile
+from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
 from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.models.files import folder_written_whole
@@ -25,19 +22,10 @@ from bispik.models.files import folder_written_whole
 ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.html", "json": "report.json"}
 
 
-def plan_only(options: argparse.Namespace) -> int:
-    """``--dry-run``: say what the network would take on the target."""
-    made = dry_run(_request(options))
-    if options.json:
-        print_json(_plan_values(made))
-    else:
-        _print_plan(console(), made)
-    return 0
-
-
 def compile_and_report(options: argparse.Namespace) -> int:
     """Compile, verify, run, account, write the artifacts and print the tables."""
-    request, profile = _request(options), load_profile(options.profile)
+    request = _request(options)
+    profile = load_profile(options.profile or default_profile(request.target.name))
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()
@@ -60,11 +48,11 @@ def compile_and_report(options: argparse.Namespace) -> int:
 def _request(options: argparse.Namespace) -> CompileRequest:
     return CompileRequest(
         source=options.source,
-        target=load_target(options.target),
+        target=target_of(options),
         system=options.system,
         output=options.out,
         bits=options.bits,
-        neurons=options.neurons,
+        neurons=options.neurons or "bispik",
         window=options.window,
         head_on_chip=options.head == "chip",
         calibration=options.calib,
@@ -83,40 +71,6 @@ def _run(options: argparse.Namespace, compiled: Compiled, sampling: Sampling) ->
         return run_program(compiled.mapped, "sim", sample)
     prompt = encode(program.tokenizer, options.prompt, "the prompt").tolist()
     return run_program(compiled.mapped, options.run, prompt, options.max_new_tokens, sampling)
-
-
-def _plan_values(made: Plan) -> dict[str, Any]:
-    return {
-        "target": made.target.name,
-        "system": made.system.name if made.system else None,
-        "chips": made.chips,
-        "neurocores": made.neurocores,
-        "neurocores_lower_bound": made.neurocores_lower_bound,
-        "limited_by": made.limited_by.resource,
-        "limits": limits(made.resources),
-        "norms_on_embedded_processors": [node.name for node in made.network.nodes if node.kind == "norm"],
-        "nodes": made.use_by_node(),
-    }
-
-
-def _print_plan(terminal: Console, made: Plan) -> None:
-    room = (
-        f"{made.system.name}, {made.chips} chip(s)"
-        if made.system
-        else f"too large for any system of {made.target.name}"
-    )
-    table = Table(title=f"{made.neurocores} neurocores: {room}", title_justify="left")
-    table.add_column("resource")
-    for name in ("total", "limit of a neurocore", "neurocores at least"):
-        table.add_column(name, justify="right")
-    for use in made.resources:
-        table.add_row(use.resource, f"{use.total:,}", f"{use.limit:,} {use.unit}", str(use.neurocores_at_least))
-    terminal.print(table)
-    if norms := sum(node.kind == "norm" for node in made.network.nodes):
-        terminal.print(
-            f"{norms} norms inside blocks: a neurocore holds their numbers; square root and division are for an "
-            "embedded processor of the chip"
-        )
 
 
 def _values(compiled: Compiled, report: ReportInput, ran: SequenceRun, paths: dict[str, str]) -> dict[str, Any]:

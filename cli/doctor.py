@@ -37,6 +37,7 @@ def examine() -> tuple[Finding, ...]:
         _checked(
             "lava-loihi (Intel)", _import_lava_loihi, "running on Loihi 2 hardware", "from Intel's research community"
         ),
+        _checked("onnx", _import_onnx, "the onnx backend, .onnx files"),
         _package("transformers", "bispik-train: OPT teachers", "no training: pip install 'bispik[train]'"),
         _package("distributed", "--dask", "--jobs does without; pip install 'bispik[cluster]'"),
         _package("lm-eval", "lm_eval --model bispik", "bispik-eval does without; pip install 'bispik[eval]'"),
@@ -84,6 +85,12 @@ def _import_lava() -> str:
 
     import_lava()
     return version("lava-nc")
+
+
+def _import_onnx() -> str:
+    from bispik.backends.onnx.library import import_onnx, import_onnxruntime
+
+    return f"{import_onnx().__version__}, onnxruntime {import_onnxruntime().__version__}"
 
 
 def _import_lava_loihi() -> str:

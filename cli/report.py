@@ -11,6 +11,7 @@ from bispik.cli.account import account_of, summary, write_html
 from bispik.cli.common import Parser, console, print_json, run
 from bispik.cli.execute import run_program
 from bispik.compiler.artifact import file_format, load_program
+from bispik.compiler.stream.artifact import STREAM
 from bispik.energy.json_report import report_json
 from bispik.energy.profiles import list_profiles, load_profile
 from bispik.energy.tables import audit_table, energy_table, resource_table
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
+    if file_format(options.source) == STREAM.name:
+        raise BispikError(
+            f"{options.source}: a network from NIR; its account is what bispik-compile printed, and "
+            "report.json beside it"
+        )
     is_trace = file_format(options.source) == TRACE.name
     counted = count_trace(options.source) if is_trace else _sample_run(options.source)
     report = account_of(counted.mapped, counted.run, profile)

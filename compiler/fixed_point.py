@@ -25,9 +25,10 @@ STOCK_BIAS_MAX = (1 << 12) - 1
 """Largest magnitude of a 13-bit signed ``bias_mant``."""
 
 
-def decayed(membrane: IntArray, decay: int) -> IntArray:
+def decayed(membrane: IntArray, decay: int | IntArray) -> IntArray:
     """Return sign(v) * ((|v| * (4096 - decay)) >> 12): decay in sign-magnitude, rounding toward zero."""
-    kept: IntArray = np.sign(membrane) * ((np.abs(membrane) * (DECAY_ONE - decay)) >> 12)
+    share: IntArray = np.asarray(DECAY_ONE - decay, np.int64)
+    kept: IntArray = np.sign(membrane) * ((np.abs(membrane) * share) >> 12)
     return kept
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bispik.compiler.config_shape import require_compilable
 from bispik.compiler.deferred import Deferred
 from bispik.compiler.graph import (
     Attention,
@@ -25,9 +26,7 @@ from bispik.compiler.graph import (
     SpikingGraph,
 )
 from bispik.models.bispikclm.checkpoint import Checkpoint
-from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import SpikingNeurons
-from bispik.models.errors import BispikError
 
 NIR_TIME_STEP = 1e-4
 """Seconds per time step in the exported NIR; the value that snnTorch assumes, so that it reads the file right."""
@@ -60,14 +59,6 @@ def lift(checkpoint: Checkpoint, tokenizer: str = "") -> SpikingGraph:
     return _Lift(checkpoint).graph(tokenizer)
 
 
-def _refuse_unsupported(config: BiSpikCLMConfig) -> None:
-    if not (config.ffn_output_spike or config.block_output_spike):
-        raise BispikError(
-            "this network cannot be compiled: ffn_output_spike = false without block_output_spike adds a real current "
-            "to the residual stream in every block; train it with one of the two"
-        )
-
-
 class _Lift:
     """Reads one checkpoint's tensors; methods are named after the parts of the network that they return."""
 
@@ -79,7 +70,7 @@ class _Lift:
         self.amplitude = checkpoint.config.spike_amplitude
         self.pair = self.amplitude**2
         """Unit of a product of two spikes."""
-        _refuse_unsupported(self.config)
+        require_compilable(self.config)
 
     def graph(self, tokenizer: str) -> SpikingGraph:
         config = self.config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
@@ -81,7 +81,9 @@ def _decoder(hint: Hashable) -> _Decoder:
     if origin is Literal:
         return _plain(lambda value: value in arguments, f"one of {arguments}")
     if origin is tuple:
-        return _tuple(_decoder(arguments[0]))
+        if arguments[-1] is Ellipsis:
+            return _tuple(_decoder(arguments[0]))
+        return _fixed_tuple([_decoder(argument) for argument in arguments])
     if origin is np.ndarray:
         return _array(np.dtype(get_args(arguments[1])[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -148,6 +150,21 @@ def _tuple(item: _Decoder) -> _Decoder:
         try:
             for entry in _expect(isinstance(value, list), value, "a list"):
                 values.append(item(entry, arrays))  # noqa: PERF401 - the error needs the place
+        except _UnfitError as error:
+            raise error.inside(len(values)) from None
+        return tuple(values)
+
+    return decoded
+
+
+def _fixed_tuple(items: Sequence[_Decoder]) -> _Decoder:
+    def decoded(value: Any, arrays: _Arrays) -> Any:
+        fits = isinstance(value, list) and len(value) == len(items)
+        _expect(fits, value, f"a list of {len(items)}")
+        values: list[Any] = []
+        try:
+            for decoder, entry in zip(items, value, strict=True):
+                values.append(decoder(entry, arrays))
         except _UnfitError as error:
             raise error.inside(len(values)) from None
         return tuple(values)

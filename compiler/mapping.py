@@ -1,4 +1,4 @@
-"""The mapped program: the quantised program on the neurocores of a target system."""
+"""What is common to all programs on the neurocores of a target system, and the mapped language model."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Slice:
     """Outputs [start, stop) of one node on one neurocore.
 
     For attention, ``start`` and ``stop`` are channels (whole heads), and [first_token, last_token) the stored tokens.
+    Of a stream's populations they are places in the order of `bispik.compiler.stream.layout`.
     """
 
     node: str
@@ -70,17 +71,16 @@ class ResourceUse:
     """ceil(total / limit): no mapping can do with fewer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MappedProgram:
-    """A program on neurocores: everything that a run, a trace and an energy account need."""
+@dataclass(frozen=True, kw_only=True, eq=False)  # without slots: counting keeps its plan of a mapping by weak reference
+class Mapped:
+    """Where the parts of a program lie; what the program is, the classes below say."""
 
-    program: QuantizedProgram
     target: Target
     system: System
     neurocores: tuple[Neurocore, ...]
     resources: tuple[ResourceUse, ...]
     skew: Mapping[str, int]
-    """Steps behind the injection after which a node's output of the same logical step appears on a clocked fabric."""
+    """Steps behind the host's input by which its output of the same logical step appears on a clocked fabric."""
 
     @property
     def chips(self) -> int:
@@ -91,3 +91,10 @@ class MappedProgram:
     def neurocores_lower_bound(self) -> int:
         """The largest, over resources, of total use / limit of one neurocore, rounded up."""
         return max(use.neurocores_at_least for use in self.resources)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedProgram(Mapped):
+    """A language model on neurocores: everything that a run, a trace and an energy account need."""
+
+    program: QuantizedProgram

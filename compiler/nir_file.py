@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from bispik.compiler.deferred import Deferred, FloatArray, MappedFile, Matrix
 from bispik.compiler.nir_schema import CHANGED
@@ -20,6 +21,12 @@ from bispik.models.errors import BispikError
 MAX_COMPRESSION = 32
 """Compressed arrays may take this many times the file's size in memory, all together."""
 
+MAX_NAME = 1000
+"""Characters in a node's name."""
+
+EDGE_BYTES = 1 << 26
+"""About how many bytes of names are read at a time: many edges may share one long name."""
+
 HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 """What h5py raises for a damaged file."""
 
@@ -27,8 +34,9 @@ HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowE
 class NirFile:
     """An open NIR file: nodes have paths (``n001_block/n1_res``), their items keys (``metadata/bispik/op``)."""
 
-    def __init__(self, path: Path, file: h5py.File, source: MappedFile) -> None:
+    def __init__(self, path: Path, file: h5py.File, source: MappedFile, advice: str) -> None:
         self._path = path
+        self._advice = advice
         self._file = file
         self._source = source
         self._items: dict[str, Any] = {}
@@ -53,7 +61,7 @@ class NirFile:
         dataset = self._dataset(path, key)
         with self._faults(path):
             if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
-                raise self.error(path, f"{key} is not a string; {CHANGED}")
+                raise self.error(path, f"{key} is not a string; {self._advice}")
             return str(dataset.asstr()[()])
 
     def is_text(self, path: str, key: str) -> bool:
@@ -74,11 +82,20 @@ class NirFile:
         dataset = self._dataset(path, "edges")
         with self._faults(path):
             shape, is_text = dataset.shape, h5py.check_string_dtype(dataset.dtype) is not None
+            if shape == (0,):  # nir writes an empty list without a type
+                return []
             if len(shape) != 2 or shape[1] != 2 or not is_text:
-                raise self.error(path, f"edges is not a list of pairs of names; {CHANGED}")
+                raise self.error(path, f"edges is not a list of pairs of names; {self._advice}")
             if len(dataset) > limit:
-                raise self.error(path, f"{len(dataset)} edges, more than the {limit} that could be; {CHANGED}")
-            return [(str(source), str(target)) for source, target in dataset.asstr()[()]]
+                raise self.error(path, f"{len(dataset)} edges, more than the {limit} that could be; {self._advice}")
+            edges: list[Edge] = []
+            block = max(1, EDGE_BYTES // max(1, self._source.size))
+            for first in range(0, len(dataset), block):
+                edges += [(str(source), str(target)) for source, target in dataset.asstr()[first : first + block]]
+                longest = max(len(name) for edge in edges[first:] for name in edge)
+                if longest > MAX_NAME:
+                    raise self.error(path, f"edges has a name of {longest:,} characters, more than {MAX_NAME}")
+            return edges
 
     def vector(self, path: str, key: str) -> FloatArray:
         """Return float32 or float64 numbers of one dimension, read-only; the same array each time."""
@@ -95,12 +112,31 @@ class NirFile:
             self._arrays[path, key] = self._load(path, key, ndim)
         return self._arrays[path, key]
 
+    def numbers(self, path: str, key: str, limit: int) -> npt.NDArray[np.float64]:
+        """Return integers or real numbers of any shape and precision, at most ``limit``, as a copy in float64."""
+        dataset = self._dataset(path, key)
+        with self._faults(path):
+            if dataset.shape is None or dataset.dtype.kind not in "iuf":
+                raise self.error(path, f"{key} has the type {dataset.dtype}, expected numbers; {self._advice}")
+            if int(dataset.size or 0) > limit:
+                raise self.error(path, f"{key} has {dataset.size:,} numbers, more than the {limit:,} that may be read")
+            values = np.array(dataset[()], np.float64)
+        if not np.isfinite(values).all():
+            found = values[~np.isfinite(values)].flat[0]
+            raise self.error(path, f"{key} is {found} in {np.sum(~np.isfinite(values))} of {values.size} places")
+        return values
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the file."""
+        return self._source.size
+
     def shape(self, path: str) -> tuple[int, ...]:
         """Return what an Input or Output says about its channels."""
         dataset = self._dataset(path, "shape")
         with self._faults(path):
             if dataset.dtype.kind not in "iu" or dataset.shape != (1,):
-                raise self.error(path, f"shape is not a list of one integer; {CHANGED}")
+                raise self.error(path, f"shape is not a list of one integer; {self._advice}")
             return tuple(int(n) for n in dataset[()])
 
     def node_types(self) -> Counter[str]:
@@ -123,9 +159,10 @@ class NirFile:
         with self._faults(path):
             dtype: np.dtype[Any] = dataset.dtype
             if not any(dtype == known for known in (np.float32, np.float64)):
-                raise self.error(path, f"{key} has the type {dtype}, expected float32 or float64; {CHANGED}")
+                found = f"{key} has the type {dtype}, expected float32 or float64"
+                raise self.error(path, f"{found}; {self._advice}")
             if dataset.ndim != ndim:
-                raise self.error(path, f"{key} has {dataset.ndim} dimensions, expected {ndim}; {CHANGED}")
+                raise self.error(path, f"{key} has {dataset.ndim} dimensions, expected {ndim}; {self._advice}")
             if ndim > 1 and dataset.size and dataset.id.get_offset() is not None:
                 return self._source.matrix(dtype, dataset.shape, int(dataset.id.get_offset()))
             array: FloatArray = dataset[()]
@@ -136,7 +173,7 @@ class NirFile:
         dataset = self._dataset(path, key)
         with self._faults(path):
             if dataset.shape != () or dataset.dtype.kind not in kinds:
-                raise self.error(path, f"{key} is not {what}; {CHANGED}")
+                raise self.error(path, f"{key} is not {what}; {self._advice}")
             return dataset[()]
 
     def _group(self, path: str, key: str = "") -> h5py.Group:
@@ -155,7 +192,7 @@ class NirFile:
         return item
 
     def _missing(self, path: str, key: str) -> BispikError:
-        return self.error(path, f"{key if self.has(path) else 'the node'} is missing; {CHANGED}")
+        return self.error(path, f"{key if self.has(path) else 'the node'} is missing; {self._advice}")
 
     def _check_storage(self, dataset: h5py.Dataset, path: str, key: str) -> None:
         """Check the declared size against the file's before memory is taken for it."""
@@ -167,7 +204,7 @@ class NirFile:
             self._budget -= needed
         if needed > stored if in_one_piece else self._budget < 0:
             claim = f"{key} claims {needed:,} bytes, which a file of {stored:,} bytes cannot hold"
-            raise self.error(path, f"{claim}; {CHANGED}")
+            raise self.error(path, f"{claim}; {self._advice}")
 
     def _find(self, path: str, key: str) -> h5py.Group | h5py.Dataset | None:
         places = [f"nodes/{name}" for name in path.split("/") if name]
@@ -194,8 +231,12 @@ class NirFile:
 
 
 @contextmanager
-def open_nir(path: Path) -> Generator[NirFile, None, None]:
+def open_nir(path: Path, advice: str = CHANGED) -> Generator[NirFile, None, None]:
     """Open a NIR file for reading.
+
+    Args:
+        path: of the file.
+        advice: what errors say about content that cannot be.
 
     Raises:
         BispikError: if it cannot be read, is no HDF5 file, or ends too early.
@@ -206,7 +247,7 @@ def open_nir(path: Path) -> Generator[NirFile, None, None]:
     except (OSError, ValueError) as error:
         raise BispikError(f"{path}: not a readable NIR file: {error}; copy or export it again") from error
     with file:
-        yield NirFile(path, file, source)
+        yield NirFile(path, file, source, advice)
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:

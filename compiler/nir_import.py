@@ -69,7 +69,7 @@ def _check_schema(file: NirFile) -> None:
         raise file.error(
             "",
             f"not written by bispik-compile (it has no {METADATA_KEY} metadata; nodes: {types}). "
-            "Networks of other tools are not supported yet; compile the checkpoint instead",
+            "It is no language model of ours; bispik-compile takes networks of other tools with --convention or --dt",
         )
     schema, version = file.text("", _key("schema")), file.text("", _key("schema_version"))
     if schema != SCHEMA or version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bispik.compiler.mapping import Neurocore, Slice
 from bispik.compiler.mesh import stretched, usable_places
-from bispik.compiler.refine import links_between, refined
+from bispik.compiler.refine import Links, links_between, refined
 from bispik.compiler.routes import find_multicasts, messages_per_step
 from bispik.compiler.target import System, Target
 
@@ -29,12 +29,18 @@ def place(
         rates: spikes per output and step by node, see `routes.messages_per_step`.
         seed: of the search; the same seed gives the same places.
     """
-    count = len(partition)
-    chips = -(-count // target.mesh.usable_neurocores.value)
-    places = usable_places(target, system, chips)
     multicasts = find_multicasts(partition)
     messages = np.repeat(messages_per_step(multicasts, rates), multicasts.fan_out)
-    links = links_between(count, multicasts.sender, multicasts.destination, messages)
+    links = links_between(len(partition), multicasts.sender, multicasts.destination, messages)
+    return place_by(links, partition, target, system, seed)
+
+
+def place_by(
+    links: Links, partition: tuple[tuple[Slice, ...], ...], target: Target, system: System, seed: int
+) -> tuple[Neurocore, ...]:
+    """Return neurocores as `place` does, from the messages between them."""
+    chips = -(-len(partition) // target.mesh.usable_neurocores.value)
+    places = usable_places(target, system, chips)
     chosen = places[refined(links, *stretched(target, system, places), seed=seed)]
     return tuple(
         Neurocore(index=index, chip=chip, x=x, y=y, slices=slices)

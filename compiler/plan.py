@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bispik.compiler.mapping import MappedProgram, ResourceUse, Slice
-from bispik.compiler.partition import partition
+from bispik.compiler.capacity import total
+from bispik.compiler.demand import state_entry
+from bispik.compiler.mapping import MappedProgram, ResourceUse
+from bispik.compiler.packing import Packing
+from bispik.compiler.partition import pack
 from bispik.compiler.place import place
 from bispik.compiler.program import QuantizedProgram
 from bispik.compiler.rules import check
@@ -24,19 +27,24 @@ class Plan:
     target: Target
     system: System | None
     """The one that was asked for, else the smallest with room; None if there is room in none."""
-    partition: tuple[tuple[Slice, ...], ...]
-    """Slices of each neurocore."""
+    packing: Packing
+    """What each neurocore holds."""
     resources: tuple[ResourceUse, ...]
 
     @property
     def neurocores(self) -> int:
         """Number of neurocores."""
-        return len(self.partition)
+        return len(self.packing.neurocores)
 
     @property
     def chips(self) -> int:
         """Number of chips that hold them."""
-        return -(-self.neurocores // self.target.mesh.usable_neurocores.value)
+        return self.target.chips(self.neurocores)
+
+    @property
+    def of_largest_system(self) -> float:
+        """Neurocores, over those of the target's largest system."""
+        return self.neurocores / self.target.neurocores(list(self.target.systems.values())[-1])
 
     @property
     def limited_by(self) -> ResourceUse:
@@ -50,13 +58,8 @@ class Plan:
 
     def use_by_node(self) -> dict[str, dict[str, int]]:
         """Return by node, in order, its use of each resource over all neurocores."""
-        totals: dict[str, dict[str, int]] = {
-            node.name: dict.fromkeys((use.resource for use in self.resources), 0) for node in self.network.nodes
-        }
-        for part in (part for slices in self.partition for part in slices):
-            for resource, amount in part.use.items():
-                totals[part.node][resource] += amount
-        return totals
+        names = [use.resource for use in self.resources]
+        return {node: dict(zip(names, use, strict=True)) for node, use in self.packing.use_by_node.items()}
 
 
 def plan(network: NetworkShape, target: Target, system_name: str | None = None) -> Plan:
@@ -66,11 +69,12 @@ def plan(network: NetworkShape, target: Target, system_name: str | None = None) 
         BispikError: if the system is unknown or too small, or one row of a node needs more than a neurocore has. A
             network that fits into no system of the target has a plan all the same, with no system.
     """
-    cut = partition(network, target)
+    _require_programs(network, target)
+    packed = pack(network, target)
     named = None if system_name is None else target.system(system_name)
-    candidates = list(target.systems.values()) if named is None else [named]
-    room = next((system for system in candidates if target.neurocores(system) >= len(cut)), None)
-    made = Plan(network=network, target=target, system=room, partition=cut, resources=_resources(cut, target))
+    needed = len(packed.neurocores)
+    room = target.smallest_system(needed) if named is None else named if target.neurocores(named) >= needed else None
+    made = Plan(network=network, target=target, system=room, packing=packed, resources=_resources(packed, target))
     if named is not None and room is None:
         raise BispikError(_too_large(made, named))
     return made
@@ -101,7 +105,7 @@ def map_program(
         program=program,
         target=target,
         system=system,
-        neurocores=place(made.partition, target, system, rates or {}, seed),
+        neurocores=place(made.packing.slices(), target, system, rates or {}, seed),
         resources=made.resources,
         skew=skews(program),
     )
@@ -120,21 +124,33 @@ def require_room(made: Plan) -> System:
     return made.system
 
 
-def _resources(neurocores: Sequence[Sequence[Slice]], target: Target) -> tuple[ResourceUse, ...]:
-    rows: list[ResourceUse] = []
-    for name, limit in target.resources.items():
-        used = [sum(part.use[name] for part in slices) for slices in neurocores]
-        rows.append(
-            ResourceUse(
-                resource=name,
-                unit=limit.unit,
-                limit=limit.value,
-                total=sum(used),
-                busiest=max(used, default=0),
-                neurocores_at_least=-(-sum(used) // limit.value),
+def _require_programs(network: NetworkShape, target: Target) -> None:
+    """Check that the target has a program for every node."""
+    for node in network.nodes:
+        entry = state_entry(node, target)
+        if entry.value == 0:
+            what = (
+                f"{node.program!r} neurons"
+                if node.kind == "population"
+                else f"program for a node of kind {node.kind!r}"
             )
+            remedy = "use --neurons stock" if node.kind == "population" else "use another --target"
+            raise BispikError(f"{node.name}: {target.name} has no {what}: {entry.source}; {remedy}")
+
+
+def _resources(packed: Packing, target: Target) -> tuple[ResourceUse, ...]:
+    totals = total(list(packed.use_by_node.values()))
+    return tuple(
+        ResourceUse(
+            resource=name,
+            unit=limit.unit,
+            limit=limit.value,
+            total=amount,
+            busiest=busiest,
+            neurocores_at_least=-(-amount // limit.value),
         )
-    return tuple(rows)
+        for (name, limit), amount, busiest in zip(target.resources.items(), totals, packed.busiest, strict=True)
+    )
 
 
 _REMEDIES = {
@@ -147,8 +163,8 @@ _REMEDIES = {
 
 def _too_large(made: Plan, system: System) -> str:
     target, limiting = made.target, made.limited_by
-    larger = next((s.name for s in target.systems.values() if target.neurocores(s) >= made.neurocores), None)
-    remedy = _REMEDIES.get(limiting.resource, "use a smaller model") + (f" or --system {larger}" if larger else "")
+    larger = target.smallest_system(made.neurocores)
+    remedy = _REMEDIES.get(limiting.resource, "use a smaller model") + (f" or --system {larger.name}" if larger else "")
     chips = f"{system.chips.value:,} chip{'' if system.chips.value == 1 else 's'}"
     neurocores = f"{made.neurocores:,} neurocores of {target.neurocores(system):,}"
     available = f"{chips} of {target.mesh.usable_neurocores.value}"

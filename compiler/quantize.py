@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -103,20 +103,39 @@ def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
     Raises:
         BispikError: if a choice is impossible for it.
     """
+    neurons = {node.name: node.neurons for node in graph.of_kind(Population)}
+    check_choices(
+        options,
+        max_positions=graph.max_positions,
+        ternary=[name for name, found in neurons.items() if found.spikes == "ternary"],
+        soft=[name for name, found in neurons.items() if found.reset == "soft"],
+    )
+
+
+def check_choices(options: QuantizeOptions, *, max_positions: int, ternary: Sequence[str], soft: Sequence[str]) -> None:
+    """Check what the user chose against what has to be known of a network.
+
+    Args:
+        options: the choices.
+        max_positions: tokens that the network has positions for.
+        ternary: names of the populations with ternary spikes.
+        soft: names of the populations that subtract their threshold.
+
+    Raises:
+        BispikError: if a choice is impossible for it.
+    """
     if not 1 <= options.bits <= 8:
         raise BispikError(f"--bits {options.bits}: weights have 1 to 8 bits")
-    if not 1 <= options.window <= graph.max_positions:
+    if not 1 <= options.window <= max_positions:
         raise BispikError(
-            f"--window {options.window}: the network was trained with {graph.max_positions} positions; "
-            f"choose 1 to {graph.max_positions}"
+            f"--window {options.window}: the network was trained with {max_positions} positions; "
+            f"choose 1 to {max_positions}"
         )
-    ternary = [node.name for node in graph.of_kind(Population) if node.neurons.spikes == "ternary"]
     if options.neuron_program == "stock" and ternary:
         raise BispikError(
             f"--neurons stock: Lava's own neuron only spikes 0 or 1, but {len(ternary)} populations of this network "
             f"(the first is {ternary[0]}) have ternary spikes; use --neurons bispik"
         )
-    soft = [node.name for node in graph.of_kind(Population) if node.neurons.reset == "soft"]
     if options.neuron_program == "stock" and soft:
         raise BispikError(
             f"--neurons stock: Lava's own neuron can only reset to zero, but {len(soft)} populations of this network "

@@ -101,7 +101,7 @@ def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram)
     if program == "stock":
         # The scale puts theta half a unit of Lava's threshold above a multiple of 2^6, so `ge` and `gt` agree there.
         strict = np.floor(exact / (1 << STOCK_EXPONENT)) * (1 << STOCK_EXPONENT)
-        bias = _mantissa_rounded(bias)
+        bias = mantissa_rounded(bias)
     # Membranes stay within 24 bits, so a neuron whose threshold lies beyond never spikes and subtracts nothing.
     subtracts = (strict < MEMBRANE_MAX) & (neurons.reset == "soft")
     subtract = np.where(subtracts, np.rint(exact), 0.0)
@@ -261,7 +261,7 @@ def _candidate(
     return Candidate(program=program, projections=tuple(projections), scale=scale, low=low, high=high)
 
 
-def _mantissa_rounded(bias: FloatArray) -> FloatArray:
+def mantissa_rounded(bias: FloatArray) -> FloatArray:
     """Round to a common power of two so that every mantissa fits Lava's 13-bit signed ``bias_mant``."""
     exponent = 0
     while np.abs(bias).max(initial=0.0) > STOCK_BIAS_MAX << exponent:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bispik.compiler.mapping import MappedProgram, Slice
+from bispik.compiler.mapping import Mapped, Slice
 from bispik.compiler.mesh import Distance, IntArray, Places, distance
 
 FloatArray = npt.NDArray[np.float64]
@@ -86,16 +86,21 @@ class Traffic:
     """Links between chips that messages pass."""
 
 
-def routes(mapped: MappedProgram) -> Routes:
+def routes(mapped: Mapped) -> Routes:
     """Return every multicast of a mapped program with the distances to its destinations."""
     multicasts = find_multicasts([core.slices for core in mapped.neurocores])
-    places = Places(
+    places = places_of(mapped)
+    ways = distance(mapped.target, mapped.system, places[multicasts.sender], places[multicasts.destination])
+    return Routes(multicasts=multicasts, distance=ways)
+
+
+def places_of(mapped: Mapped) -> Places:
+    """Return where the neurocores lie, (neurocores,)."""
+    return Places(
         chip=np.array([core.chip for core in mapped.neurocores]),
         x=np.array([core.x for core in mapped.neurocores]),
         y=np.array([core.y for core in mapped.neurocores]),
     )
-    ways = distance(mapped.target, mapped.system, places[multicasts.sender], places[multicasts.destination])
-    return Routes(multicasts=multicasts, distance=ways)
 
 
 def find_multicasts(neurocores: Sequence[Sequence[Slice]]) -> Multicasts:

@@ -7,12 +7,12 @@ are in `rules_integers`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bispik.compiler.demand import neuron_state_bytes
-from bispik.compiler.mapping import MappedProgram, Neurocore, Slice
+from bispik.compiler.mapping import Mapped, MappedProgram, Neurocore, Slice
 from bispik.compiler.rules_integers import PROGRAM_RULES
-from bispik.compiler.shapes import NodeShape, program_shape
+from bispik.compiler.shapes import NetworkShape, program_shape
 from bispik.compiler.target import Target
 from bispik.models.errors import BispikError
 
@@ -23,10 +23,15 @@ def check(mapped: MappedProgram) -> None:
     Raises:
         BispikError: with the first violation, the name of its rule, and how many more there are.
     """
-    violations = [f"{text} [{rule}]" for rule, text in _violations(mapped)]
+    raise_first([*placement_violations(mapped, program_shape(mapped.program)), *_program_violations(mapped)])
+
+
+def raise_first(violations: Sequence[tuple[str, str]]) -> None:
+    """Raise a BispikError of the first (rule, message), if there is one."""
     if violations:
         more = f" (and {len(violations) - 1:,} more)" if len(violations) > 1 else ""
-        raise BispikError(violations[0] + more)
+        rule, text = violations[0]
+        raise BispikError(f"{text} [{rule}]{more}")
 
 
 # --- One neurocore ---
@@ -85,7 +90,7 @@ NEUROCORE_RULES: tuple[NeurocoreRule, ...] = (
 # --- The mapping ---
 
 
-def neurocores_fit_on_their_chips(mapped: MappedProgram) -> Iterator[str]:
+def neurocores_fit_on_their_chips(mapped: Mapped, _: NetworkShape) -> Iterator[str]:
     """Every chip belongs to the system and holds no more neurocores than it can use."""
     chips, usable = mapped.system.chips.value, mapped.target.mesh.usable_neurocores.value
     for chip, count in sorted(Counter(core.chip for core in mapped.neurocores).items()):
@@ -95,7 +100,7 @@ def neurocores_fit_on_their_chips(mapped: MappedProgram) -> Iterator[str]:
             yield f"chip {chip}: {count} of {usable} usable neurocores; use a larger --system"
 
 
-def neurocores_fit_on_their_routers(mapped: MappedProgram) -> Iterator[str]:
+def neurocores_fit_on_their_routers(mapped: Mapped, _: NetworkShape) -> Iterator[str]:
     """No router holds more neurocores than it has."""
     limit = mapped.target.mesh.neurocores_per_router.value
     counts = Counter((core.chip, core.x, core.y) for core in mapped.neurocores)
@@ -104,11 +109,11 @@ def neurocores_fit_on_their_routers(mapped: MappedProgram) -> Iterator[str]:
             yield f"chip {chip}, router ({x}, {y}): {count} of {limit} neurocores; place them anew"
 
 
-def every_neuron_is_on_one_neurocore(mapped: MappedProgram) -> Iterator[str]:
+def every_neuron_is_on_one_neurocore(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
     """Every row of a node, and every stored token of a head, is in exactly one slice."""
     parts = _parts_by_node(mapped)
-    for node in program_shape(mapped.program).nodes:
-        window = mapped.program.window if node.kind == "attention" else 0
+    for node in network.nodes:
+        window = network.window if node.kind == "attention" else 0
         row = token = 0
         for part in sorted(parts.get(node.name, ()), key=lambda part: (part.start, part.first_token)):
             if (part.start, part.first_token) != (row, token) or part.stop <= part.start:
@@ -121,33 +126,32 @@ def every_neuron_is_on_one_neurocore(mapped: MappedProgram) -> Iterator[str]:
                 yield f"{node.name}: row {row} of {node.size} is in no slice; partition it anew"
 
 
-def norms_are_whole(mapped: MappedProgram) -> Iterator[str]:
+def norms_are_whole(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
     """All channels of a norm lie on one neurocore: it needs their sum."""
-    sizes = {node.name: node.size for node in program_shape(mapped.program).nodes if node.kind == "norm"}
+    sizes = {node.name: node.size for node in network.nodes if node.kind == "norm"}
     for part in (part for core in mapped.neurocores for part in core.slices if part.node in sizes):
         if part.stop - part.start != sizes[part.node]:
             yield f"{part.node}: rows {part.start} to {part.stop} of {sizes[part.node]} lie apart; partition it anew"
 
 
-def every_synapse_is_stored_once(mapped: MappedProgram) -> Iterator[str]:
+def every_synapse_is_stored_once(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
     """Every slice holds, for each input of its node, the synapses of its rows, and no others."""
-    shapes = {node.name: node for node in program_shape(mapped.program).nodes}
+    shapes = {node.name: node for node in network.nodes}
     for part in (part for core in mapped.neurocores for part in core.slices):
-        held = tuple((entry.index, entry.source, entry.start, entry.stop) for entry in part.inputs)
-        if part.node not in shapes or held != _reads(shapes[part.node], part):
+        if part.node not in shapes or part.inputs != shapes[part.node].input_ranges(part.start, part.stop):
             yield f"{part.node}[{part.start}:{part.stop}]: its inputs are not those of the node; partition it anew"
 
 
-def neuron_state_fits(mapped: MappedProgram) -> Iterator[str]:
+def neuron_state_fits(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
     """No neuron keeps more state than one may; a score neuron keeps the key and value of its token."""
-    limit, network = mapped.target.storage.neuron_state_bytes_max.value, program_shape(mapped.program)
+    limit = mapped.target.storage.neuron_state_bytes_max.value
     for node in network.nodes:
         needed = neuron_state_bytes(node, network, mapped.target)
         if needed > limit:
             yield f"{node.name}: a neuron keeps {needed:,} of {limit:,} bytes of state; use smaller heads"
 
 
-MappingRule = Callable[[MappedProgram], Iterator[str]]
+MappingRule = Callable[[Mapped, NetworkShape], Iterator[str]]
 MAPPING_RULES: tuple[MappingRule, ...] = (
     neurocores_fit_on_their_chips,
     neurocores_fit_on_their_routers,
@@ -158,12 +162,16 @@ MAPPING_RULES: tuple[MappingRule, ...] = (
 )
 
 
-def _violations(mapped: MappedProgram) -> Iterator[tuple[str, str]]:
+def placement_violations(mapped: Mapped, network: NetworkShape) -> Iterator[tuple[str, str]]:
+    """Yield each violation of a rule on where a network lies: the rule's name, and its message."""
     for core in mapped.neurocores:
         for rule in NEUROCORE_RULES:
             yield from ((rule.__name__, text) for text in rule(core, mapped.target))
     for mapping_rule in MAPPING_RULES:
-        yield from ((mapping_rule.__name__, text) for text in mapping_rule(mapped))
+        yield from ((mapping_rule.__name__, text) for text in mapping_rule(mapped, network))
+
+
+def _program_violations(mapped: MappedProgram) -> Iterator[tuple[str, str]]:
     for program_rule in PROGRAM_RULES:
         yield from ((program_rule.__name__, text) for text in program_rule(mapped.program, mapped.target))
 
@@ -177,15 +185,8 @@ def _fits(neurocore: Neurocore, target: Target, resource: str, remedy: str) -> I
         yield f"neurocore {neurocore.index}: {what} {used:,} of {limit.value:,}{unit} ({held}); {remedy}"
 
 
-def _parts_by_node(mapped: MappedProgram) -> Mapping[str, list[Slice]]:
+def _parts_by_node(mapped: Mapped) -> Mapping[str, list[Slice]]:
     parts: dict[str, list[Slice]] = {}
     for part in (part for core in mapped.neurocores for part in core.slices):
         parts.setdefault(part.node, []).append(part)
     return parts
-
-
-def _reads(node: NodeShape, part: Slice) -> tuple[tuple[int, str, int, int], ...]:
-    return tuple(
-        (index, entry.source, part.start, part.stop) if entry.one_to_one else (index, entry.source, 0, entry.fan_in)
-        for index, entry in enumerate(node.inputs)
-    )

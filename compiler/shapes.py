@@ -21,7 +21,7 @@ from bispik.compiler.graph import (
     Spikes,
     SpikingGraph,
 )
-from bispik.compiler.mapping import SliceKind
+from bispik.compiler.mapping import InputRange, SliceKind
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -34,6 +34,7 @@ from bispik.compiler.program import (
     NeuronProgram,
     QuantizedProgram,
 )
+from bispik.compiler.stream.layout import LaidWiring
 
 STORED_BITS: Mapping[Spikes, int] = {"binary": 1, "ternary": 2}
 """Bits of a stored key or value: whether there was a spike, and its sign."""
@@ -51,6 +52,16 @@ class InputShape:
     """Stored per synapse; 0 for a synapse of weight 1."""
     host: bool
     """The host writes this current into the neurons themselves: nothing is stored and no axon leads there."""
+    laid: LaidWiring | None = None
+    """Which outputs each row reads, where that is neither all of them nor its own; ``fan_in`` is then unused."""
+    wait_bits: int = 0
+    """Per source output that a slice reads: bits of what the source sent and that still waits to arrive."""
+
+    def sources(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of source outputs that rows [start, stop) read: from the first of them to the last."""
+        if self.laid is not None:
+            return self.laid.reach(start, stop).hull
+        return (start, stop) if self.one_to_one else (0, self.fan_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +74,10 @@ class NodeShape:
     inputs: tuple[InputShape, ...]
     program: NeuronProgram
     """What the neurons of a population run; each of the other kinds has a program of its own."""
+    own_current: bool = False
+    """Neurons keep a current beside their membrane, which `target.State` does not say of their program."""
+    own_decays: bool = False
+    """Each neuron keeps decays of its own."""
     head_dim: int = 1
     """Attention: channels of one head, which stay together. 1 for the other kinds."""
     stored_bits: int = 2
@@ -74,6 +89,18 @@ class NodeShape:
     def together(self) -> int:
         """Rows that must lie on one neurocore: those of a head, all of a norm, else 1."""
         return self.size if self.kind == "norm" else self.head_dim
+
+    @property
+    def uniform(self) -> bool:
+        """Whether rows take the same wherever they lie in the node."""
+        return all(entry.laid is None for entry in self.inputs)
+
+    def input_ranges(self, start: int, stop: int) -> tuple[InputRange, ...]:
+        """Return what reaches rows [start, stop)."""
+        ranges = ((index, entry, *entry.sources(start, stop)) for index, entry in enumerate(self.inputs))
+        return tuple(
+            InputRange(index=index, source=entry.source, start=first, stop=last) for index, entry, first, last in ranges
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -66,6 +66,7 @@ class Storage:
     axon_in_bytes: Limit
     axon_out_bytes: Limit
     spike_payload_bits: Limit
+    """0 where a spike carries no number."""
     membrane_bits: Limit
     neuron_state_bytes_max: Limit
     stored_spike_bits: Limit
@@ -74,7 +75,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Bytes that one neuron keeps, by the program that it runs."""
+    """Bytes that one neuron keeps, by the program that it runs; 0 where the target cannot run it."""
 
     stock: Limit
     bispik: Limit
@@ -131,6 +132,29 @@ class Target:
         if name not in self.systems:
             raise BispikError(f"system {name!r}: unknown for {self.name}; choose one of {', '.join(self.systems)}")
         return self.systems[name]
+
+    def with_usable_neurocores(self, count: int) -> Target:
+        """Return a target whose chips have so many usable neurocores: a sheet of its own, with a digest of its own.
+
+        Raises:
+            BispikError: if a chip has not so many.
+        """
+        mesh, slots = self.mesh, self.mesh.columns.value * self.mesh.rows.value * self.mesh.neurocores_per_router.value
+        if not 1 <= count <= slots:
+            raise BispikError(f"--usable-neurocores {count}: a chip of {self.name} has {slots}; choose 1 to {slots}")
+        if count == mesh.usable_neurocores.value:
+            return self
+        usable = replace(mesh.usable_neurocores, value=count, source="--usable-neurocores", grade="X")
+        digest = hashlib.sha256(f"{self.sha256} usable_neurocores {count}".encode()).hexdigest()
+        return replace(self, mesh=replace(mesh, usable_neurocores=usable), sha256=digest)
+
+    def chips(self, neurocores: int) -> int:
+        """Number of chips that hold so many neurocores."""
+        return -(-neurocores // self.mesh.usable_neurocores.value)
+
+    def smallest_system(self, neurocores: int) -> System | None:
+        """Return the smallest system with so many neurocores, None if there is none."""
+        return next((system for system in self.systems.values() if self.neurocores(system) >= neurocores), None)
 
     def neurocores(self, system: System) -> int:
         """Number of usable neurocores of a system."""
@@ -189,14 +213,24 @@ Table = TypeVar("Table", Resources, Storage, State, Mesh)
 def _limits(kind: type[Table], table: Any, where: str) -> Table:
     names = tuple(field.name for field in fields(kind))
     _expect_keys(table, names, where)
-    return kind(**{name: _limit(table[name], f"{where}.{name}") for name in names})
+    return kind(
+        **{
+            name: _limit(table[name], f"{where}.{name}", least=0 if _may_be_missing(kind, name) else 1)
+            for name in names
+        }
+    )
 
 
-def _limit(entry: Any, where: str) -> Limit:
+def _may_be_missing(kind: type[Table], name: str) -> bool:
+    """Say whether a target may be without this: graded spikes, or a program that needs microcode."""
+    return name == "spike_payload_bits" or (kind is State and name != "stock")
+
+
+def _limit(entry: Any, where: str, least: int = 1) -> Limit:
     _expect_keys(entry, ("value", "unit", "source", "grade"), where)
     value, grade = entry["value"], entry["grade"]
-    if type(value) is not int or value < 1:
-        raise BispikError(f"{where}: value is {value!r}; it must be a whole number of at least 1")
+    if type(value) is not int or value < least:
+        raise BispikError(f"{where}: value is {value!r}; it must be a whole number of at least {least}")
     if grade not in get_args(Grade):
         raise BispikError(f"{where}: grade is {grade!r}; choose one of {', '.join(get_args(Grade))}")
     unit, source = _text(entry["unit"], f"{where}: unit"), _text(entry["source"], f"{where}: source")

@@ -12,17 +12,22 @@ on: ``update_waiting``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from bispik.backends.counts import EventCounts
 from bispik.compiler.mapping import MappedProgram
 from bispik.energy.baselines import Baseline, ann_baselines
-from bispik.energy.latency import FloatArray, Schedule, durations
-from bispik.energy.lines import EnergyLine, Scope, dynamic_lines, host_lines, static_lines
-from bispik.energy.pricing import Priced, priced_events
+from bispik.energy.latency import TIMES, FloatArray, Schedule, durations, token_seconds
+from bispik.energy.lines import (
+    EnergyLine,
+    Scope,
+    dynamic_lines,
+    host_lines,
+    joules_over_time,
+    neurocore_joules,
+    static_lines,
+)
+from bispik.energy.pricing import HOST_CONSTANTS, priced_events
 from bispik.energy.profiles import Profile
 from bispik.energy.ranges import Range, total
 from bispik.energy.sensitivity import Swing, swings
@@ -99,9 +104,9 @@ def account(
     by_token = durations(counts.load, profile, schedule)
     seconds = Range(*(float(tokens.sum()) for tokens in by_token))
     lines = (
-        *dynamic_lines(counts, profile, priced),
+        *dynamic_lines(counts.node, profile, priced),
         *static_lines(mapped.chips, profile, seconds),
-        *host_lines(counts, profile),
+        *host_lines(counts.host, HOST_CONSTANTS, profile),
     )
     return EnergyReport(
         profile=profile,
@@ -111,33 +116,15 @@ def account(
         synops=counts.synops,
         chips=mapped.chips,
         lines=lines,
-        neurocore_joules=_neurocore_joules(counts, profile, priced),
+        neurocore_joules=neurocore_joules(counts.neurocore, counts.neurocores, profile, priced),
         seconds=seconds,
         token_seconds=by_token[1],
-        token_joules=_token_joules(lines, profile, priced, by_token[1]),
+        token_joules=joules_over_time(lines, profile, priced, by_token[1]),
         baselines=ann_baselines(mapped.program, counts.positions),
-        sensitivity=swings(lines, counts.load, profile, schedule, mapped.chips),
+        sensitivity=swings(
+            lines,
+            profile,
+            mapped.chips,
+            lambda times: float(token_seconds(counts.load, schedule, *(times[name] for name in TIMES)).sum()),
+        ),
     )
-
-
-def _neurocore_joules(counts: EventCounts, profile: Profile, priced: Sequence[Priced]) -> FloatArray:
-    joules = np.zeros((counts.neurocores, 3))
-    for item in priced:
-        energy = profile[item.constant]
-        np.add.at(joules, counts.neurocore, np.outer(item.by_slice, [energy.low, energy.default, energy.high]))
-    return joules
-
-
-def _token_joules(
-    lines: Sequence[EnergyLine], profile: Profile, priced: Sequence[Priced], seconds: FloatArray
-) -> FloatArray:
-    """(tokens,): its own events, of the static energy a share by its duration, of the host's an equal share."""
-    joules = np.zeros(len(seconds))
-    for item in priced:
-        joules += item.by_token * profile[item.constant].default
-    static = total(line.energy for line in lines if line.scope == "static").default
-    host = total(line.energy for line in lines if line.scope == "host").default
-    duration = float(seconds.sum())
-    if duration:
-        joules += seconds * (static / duration)
-    return joules + host / len(seconds)

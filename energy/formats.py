@@ -71,6 +71,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else plain(value)
 
 
+def number_of(count: int, thing: str) -> str:
+    """Return e.g. ``1 chip`` or ``1,024 chips``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share, e.g. ``12.3%``."""
     if share and abs(share) < 0.0005:

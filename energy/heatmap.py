@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bispik.compiler.mapping import MappedProgram, Neurocore
+from bispik.compiler.mapping import Mapped, Neurocore
 
 CELL, GAP, ROUTER_GAP, CHIP_GAP, FONT = 10, 1, 4, 18, 9
 
@@ -57,7 +57,7 @@ class HeatMap:
 
 
 def heat_map(
-    mapped: MappedProgram,
+    mapped: Mapped,
     key: str,
     title: str,
     values: Sequence[float],
@@ -102,7 +102,7 @@ def heat_map(
 class _Board:
     """Sizes of a picture of so many chips."""
 
-    def __init__(self, mapped: MappedProgram, chips: int) -> None:
+    def __init__(self, mapped: Mapped, chips: int) -> None:
         mesh = mapped.target.mesh
         self.columns, self.rows = mesh.columns.value, mesh.rows.value
         self.per_router = mesh.neurocores_per_router.value

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 EVENT_LABELS: Mapping[str, str] = {
     "synop_dense": "Spikes into dense weights",
     "synop_one_to_one": "Spikes into one-to-one synapses",
+    "synop_sparse": "Spikes into sparse synapses",
+    "synop_shared": "Spikes into convolution kernels",
     "synop_score": "Query spikes into stored keys",
     "synop_value": "Score spikes into stored values",
     "synop_readout": "Spikes into the language-model head",
     "graded_dense": "Graded spikes into dense weights",
     "graded_one_to_one": "Graded spikes into one-to-one synapses",
+    "graded_sparse": "Graded spikes into sparse synapses",
+    "graded_shared": "Graded spikes into convolution kernels",
     "graded_readout": "Graded spikes into the language-model head",
     "update_active": "Updates of neurons with input",
     "update_inactive": "Updates of neurons without input",
     "norm_operation": "Multiplications, divisions and roots of norms in blocks",
-    "update_waiting": "Updates while a token travels on",
+    "update_waiting": "Updates while spikes travel on",
     "spike": "Spikes generated",
     "graded_output": "Graded spikes generated",
     "message": "Messages to neurocores",
@@ -41,11 +45,16 @@ EVENT_LABELS: Mapping[str, str] = {
     "norm_operations": "Final norm",
     "bias_additions": "Head bias additions",
     "sampling_comparisons": "Comparisons to choose a token",
+    "input_values": "Input values written",
+    "output_spikes": "Output spikes read",
+    "output_membranes": "Output membranes read",
 }
 
 CONSTANT_LABELS: Mapping[str, str] = {
     "synop_dense": "Synop, dense weights",
     "synop_one_to_one": "Synop, one-to-one",
+    "synop_sparse": "Synop, sparse",
+    "synop_shared": "Synop, convolution kernel",
     "synop_score": "Synop, stored keys",
     "synop_value": "Synop, stored values",
     "synop_readout": "Synop, language-model head",
@@ -84,6 +93,10 @@ SCOPE_LABELS: Mapping[str, str] = {
     "static": "Static: power that flows anyway",
     "host": "Host: embedding, readout, norm",
 }
+
+STREAM_EVENT_LABELS: Mapping[str, str] = {**EVENT_LABELS, "update_waiting": "Updates while the last steps travel on"}
+
+STREAM_SCOPE_LABELS: Mapping[str, str] = {**SCOPE_LABELS, "host": "Host: input, output"}
 
 _LAYERS: Mapping[str, str] = {
     "embed": "Embedding neurons",

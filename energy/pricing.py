@@ -46,12 +46,13 @@ POWERS = ("chip_power", "board_power")
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """Numbers of one kind of event, by slice and by token, and the constant that pays for each."""
+    """Numbers of one kind of event, by slice and over time, and the constant that pays for each."""
 
     event: str
     constant: str
     by_slice: IntArray
-    by_token: IntArray
+    over_time: IntArray
+    """By token; of a stream, by time step."""
 
 
 def priced_events(counts: EventCounts, schedule: Schedule) -> Iterator[Priced]:

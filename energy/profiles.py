@@ -18,6 +18,8 @@ SCHEMA = 1
 DIMENSIONS: Mapping[str, Dimension] = {
     "synop_dense": "energy",
     "synop_one_to_one": "energy",
+    "synop_sparse": "energy",
+    "synop_shared": "energy",
     "synop_score": "energy",
     "synop_value": "energy",
     "synop_readout": "energy",
@@ -66,6 +68,17 @@ class Profile:
 
     def __getitem__(self, name: str) -> Range:
         return self.constants[name].value
+
+
+DEFAULT_PROFILE = "loihi2"
+
+PROFILES_OF: Mapping[str, str] = {"loihi1": "loihi1-davies"}
+"""Profiles of chips other than Loihi 2, by target."""
+
+
+def default_profile(target: str) -> str:
+    """Return the profile that prices runs on a target unless the user names another."""
+    return PROFILES_OF.get(target, DEFAULT_PROFILE)
 
 
 def list_profiles() -> tuple[str, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from bispik.backends.counts import StepLoad
-from bispik.energy.latency import TIMES, Schedule, token_seconds
+from bispik.energy.latency import TIMES
 from bispik.energy.lines import EnergyLine
 from bispik.energy.pricing import POWERS
 from bispik.energy.profiles import Profile
@@ -23,26 +22,29 @@ class Swing:
 
 
 def swings(
-    lines: Iterable[EnergyLine], load: StepLoad, profile: Profile, schedule: Schedule, chips: int
+    lines: Iterable[EnergyLine], profile: Profile, chips: int, seconds_at: Callable[[Mapping[str, float]], float]
 ) -> tuple[Swing, ...]:
-    """Return the swing of every constant that has one, the largest first."""
+    """Return the swing of every constant that has one, the largest first.
+
+    Args:
+        lines: the account.
+        profile: what it was made with.
+        chips: that hold a part of the program.
+        seconds_at: duration of the run if each of the profile's times, `latency.TIMES`, had that value.
+    """
     joules: dict[str, float] = defaultdict(float)
     for line in lines:
         if line.scope != "static":
             joules[line.constant] += line.count * profile[line.constant].width
     default = {name: profile[name].default for name in TIMES}
-    seconds = _seconds(load, schedule, default)
+    seconds = seconds_at(default)
     for power in POWERS:
         joules[power] += chips * seconds * profile[power].width
     joules["host_power"] += seconds * profile["host_power"].width
     watts = chips * sum(profile[power].default for power in POWERS) + profile["host_power"].default
     for name in TIMES:
-        slow = _seconds(load, schedule, {**default, name: profile[name].high})
-        fast = _seconds(load, schedule, {**default, name: profile[name].low})
+        slow = seconds_at({**default, name: profile[name].high})
+        fast = seconds_at({**default, name: profile[name].low})
         joules[name] += watts * (slow - fast)
     ranked = sorted(joules.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Swing(constant=name, joules=swing) for name, swing in ranked if swing > 0)
-
-
-def _seconds(load: StepLoad, schedule: Schedule, times: dict[str, float]) -> float:
-    return float(token_seconds(load, schedule, *(times[name] for name in TIMES)).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.mapping import Mapped
 from bispik.energy import formats
 from bispik.energy.account import EnergyReport
 from bispik.energy.audit import Audit
@@ -14,14 +14,12 @@ from bispik.energy.ranges import Range
 from bispik.energy.views import layer_rows
 
 
-def resource_table(mapped: MappedProgram) -> Table:
+def resource_table(mapped: Mapped) -> Table:
     """Return used against limit of every resource."""
-    chips = "1 chip" if mapped.chips == 1 else f"{mapped.chips} chips"
-    table = Table(
-        title=f"{len(mapped.neurocores)} neurocores on {chips} of {escape(mapped.system.name)} "
-        f"(no mapping can do with fewer than {mapped.neurocores_lower_bound})",
-        title_justify="left",
-    )
+    neurocores, chips = formats.number_of(len(mapped.neurocores), "neurocore"), formats.number_of(mapped.chips, "chip")
+    fewest = f"(no mapping can do with fewer than {mapped.neurocores_lower_bound:,})"
+    title = f"{neurocores} on {chips} of {escape(mapped.system.name)} {fewest}"
+    table = Table(title=title, title_justify="left")
     table.add_column("Resource of a neurocore")
     for name in ("Busiest", "Limit", "Used", "All neurocores"):
         table.add_column(name, justify="right")

@@ -1,4 +1,4 @@
-"""Rows of the report's tables, with the positions of their bars; all numbers per token."""
+"""Rows of the report's tables, with the positions of their bars; per token, or per inference of a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bispik.energy.account import EnergyReport
 from bispik.energy.constants import GRADES
 from bispik.energy.labels import EVENT_LABELS, SCOPE_LABELS, layer_label
 from bispik.energy.latency import TIMES
-from bispik.energy.lines import EnergyLine, Scope
+from bispik.energy.lines import Accounted, EnergyLine, Scope
 from bispik.energy.ranges import Range, total
 
 
@@ -26,7 +26,7 @@ class BarRow:
     default: float
     high: float
     count: float | None = None
-    """Events per token, where there is one kind."""
+    """Events per token, or per inference of a stream, where there is one kind."""
     share: float | None = None
     """Of the default total."""
 
@@ -57,7 +57,7 @@ class BaselineRow:
 
 def scope_rows(report: EnergyReport) -> list[BarRow]:
     """Return dynamic, static and host energy."""
-    return _bars(report, lambda line: SCOPE_LABELS[line.scope], report.lines, sort=False)
+    return bars(report.lines, report.tokens, lambda line: SCOPE_LABELS[line.scope], sort=False)
 
 
 def layer_rows(report: EnergyReport) -> list[BarRow]:
@@ -65,7 +65,7 @@ def layer_rows(report: EnergyReport) -> list[BarRow]:
     dynamic = [line for line in report.lines if line.scope == "dynamic"]
     order = dict.fromkeys(line.layer for line in sorted(dynamic, key=lambda line: _layer_order(line.layer)))
     ordered = [line for layer in order for line in dynamic if line.layer == layer]
-    return _bars(report, lambda line: layer_label(line.layer), ordered, sort=False)
+    return bars(ordered, report.tokens, lambda line: layer_label(line.layer), sort=False)
 
 
 def event_rows(report: EnergyReport) -> list[BarRow]:
@@ -80,10 +80,10 @@ def host_rows(report: EnergyReport) -> list[BarRow]:
 
 def _by_event(report: EnergyReport, scope: Scope) -> list[BarRow]:
     lines = [line for line in report.lines if line.scope == scope]
-    return _bars(report, lambda line: EVENT_LABELS[line.event], lines, sort=True)
+    return bars(lines, report.tokens, lambda line: EVENT_LABELS[line.event], sort=True)
 
 
-def grade_shares(report: EnergyReport) -> Mapping[Grade, float]:
+def grade_shares(report: Accounted) -> Mapping[Grade, float]:
     """Return which share of the default energy rests on constants of each grade, the best grade first.
 
     Static energy is power times time: it is no better than the worst constant in it.
@@ -96,7 +96,7 @@ def grade_shares(report: EnergyReport) -> Mapping[Grade, float]:
     return {grade: joules / whole for grade, joules in grades.items() if joules} if whole else {}
 
 
-def grade_of(report: EnergyReport, line: EnergyLine) -> Grade | None:
+def grade_of(report: Accounted, line: EnergyLine) -> Grade | None:
     """Return the worst grade among the constants that a line's energy is made of; None if the profile leaves it out."""
     names = (line.constant, *TIMES) if line.scope == "static" else (line.constant,)
     found = [report.profile.constants[name].grade for name in names]
@@ -160,13 +160,12 @@ class LogAxis:
         ]
 
 
-def _bars(
-    report: EnergyReport, label: Callable[[EnergyLine], str], lines: Iterable[EnergyLine], *, sort: bool
-) -> list[BarRow]:
+def bars(lines: Iterable[EnergyLine], each: int, label: Callable[[EnergyLine], str], *, sort: bool) -> list[BarRow]:
+    """Return the lines as rows by label, each number divided by ``each``; the most expensive first if sorted."""
     groups: dict[str, list[EnergyLine]] = {}
     for line in lines:
         groups.setdefault(label(line), []).append(line)
-    sums = {name: total(line.energy for line in group) / report.tokens for name, group in groups.items()}
+    sums = {name: total(line.energy for line in group) / each for name, group in groups.items()}
     order = sorted(sums, key=lambda name: -sums[name].default) if sort else list(sums)
     longest = max((value.high for value in sums.values()), default=0.0) or 1.0
     whole = sum(value.default for value in sums.values()) or 1.0
@@ -177,18 +176,18 @@ def _bars(
             low=100 * sums[name].low / longest,
             default=100 * sums[name].default / longest,
             high=100 * sums[name].high / longest,
-            count=_one_count(groups[name], report.tokens),
+            count=_one_count(groups[name], each),
             share=sums[name].default / whole,
         )
         for name in order
     ]
 
 
-def _one_count(lines: list[EnergyLine], tokens: int) -> float | None:
-    """Events per token if the lines are of one kind; power has none."""
+def _one_count(lines: list[EnergyLine], each: int) -> float | None:
+    """Events per token, or whatever ``each`` counts, if the lines are of one kind; power has none."""
     if len({line.event for line in lines}) > 1 or lines[0].scope == "static":
         return None
-    return sum(line.count for line in lines) / tokens
+    return sum(line.count for line in lines) / each
 
 
 def _layer_order(layer: str) -> tuple[int, str]:

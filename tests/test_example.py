@@ -52,7 +52,7 @@ def run(mapped: MappedProgram, backend: str) -> Activity:
         return session.feed(tokens)
 
 
-@pytest.mark.parametrize("backend", ["reference", "lava"])
+@pytest.mark.parametrize("backend", ["reference", "lava", "onnx"])
 def test_sixty_four_tokens_give_the_same_spikes_and_membranes(
     mapped: MappedProgram, on_sim: Activity, backend: str
 ) -> None:

@@ -7,7 +7,7 @@ which counts them while it runs (`CountedChunk`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -31,30 +31,22 @@ Mixed: TypeAlias = tuple[str, int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demands:
-    """What is counted, each kind in its order; a number's row is its place among all: sent, then scored, then mixed."""
+    """What is counted; a number's row is its place among all: sent, then scored, then mixed."""
 
-    sent: dict[Sent, int] = field(default_factory=dict[Sent, int])
-    scored: dict[Scored, int] = field(default_factory=dict[Scored, int])
-    mixed: dict[Mixed, int] = field(default_factory=dict[Mixed, int])
+    sent: tuple[Sent, ...]
+    scored: tuple[Scored, ...]
+    mixed: tuple[Mixed, ...]
 
     @property
     def size(self) -> int:
         """Number of rows."""
         return len(self.sent) + len(self.scored) + len(self.mixed)
 
-    def row(self, wanted: Sent | Scored | Mixed) -> int:
-        """Return the row of a number that is counted."""
-        if len(wanted) == 3:
-            return self.sent[wanted]
-        if len(wanted) == 4:
-            return len(self.sent) + self.scored[wanted]
-        return len(self.sent) + len(self.scored) + self.mixed[wanted]
-
 
 def recorded(
     program: QuantizedProgram, activity: Activity, values: Mapping[str, SpikeArray], demands: Demands
 ) -> IntArray:
-    """Count in a recorded activity, (rows, n, T).
+    """Count in a recorded activity, (rows, T, n).
 
     Args:
         program: what was run.
@@ -63,17 +55,17 @@ def recorded(
             token, (stored tokens, T, channels).
         demands: what to count.
     """
-    table = np.empty((demands.size, len(activity.token_ids), program.steps_per_token), np.int64)
+    table = np.empty((demands.size, program.steps_per_token, len(activity.token_ids)), np.int64)
     for row, (sources, start, stop) in enumerate(demands.sent):
         first, *others = (activity.outputs[source][:, :, start:stop] != 0 for source in sources)
         for other in others:
             first |= other
-        table[row] = np.count_nonzero(first, axis=2)
+        table[row] = np.count_nonzero(first, axis=2).T
     for row, (attention, head, first_token, last_token) in enumerate(demands.scored, start=len(demands.sent)):
         spikes = activity.score_spikes[attention][:, :, head, first_token:last_token]
-        table[row] = np.count_nonzero(spikes, axis=2)
+        table[row] = np.count_nonzero(spikes, axis=2).T
     for row, wanted in enumerate(demands.mixed, start=len(demands.sent) + len(demands.scored)):
-        table[row] = _mixed(program, activity, values, wanted)
+        table[row] = _mixed(program, activity, values, wanted).T
     return table
 
 
@@ -106,10 +98,13 @@ class CountedChunk:
     @classmethod
     def joined(cls, chunks: Sequence[CountedChunk]) -> CountedChunk:
         """Return consecutive chunks as one."""
-        saturations = {name: sum(chunk.saturations[name] for chunk in chunks) for name in chunks[0].saturations}
+        saturations = dict(chunks[0].saturations)
+        for chunk in chunks[1:]:
+            if any(chunk.saturations.values()):
+                saturations = {name: count + chunk.saturations[name] for name, count in saturations.items()}
         counts = np.concatenate([chunk.counts for chunk in chunks])
         return cls(np.concatenate([chunk.positions for chunk in chunks]), counts, saturations)
 
-    def table(self) -> IntArray:
-        """Return the numbers as (rows, n, T)."""
-        return np.ascontiguousarray(self.counts.swapaxes(0, 1), np.int64)
+    def table(self) -> npt.NDArray[np.int32]:
+        """Return the numbers as (rows, T, n)."""
+        return self.counts.transpose(1, 2, 0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.activity import Activity
 from bispik.backends.counts.chunk import CountedChunk, Demands, SpikeArray, recorded
 from bispik.backends.counts.events import EventCounts, IntArray
 from bispik.backends.counts.host import host_operations
-from bispik.backends.counts.load import step_load
-from bispik.backends.counts.slices import Planner, neurons_of
+from bispik.backends.counts.load import Load
+from bispik.backends.counts.slices import Planner, SlicePlan
 from bispik.backends.counts.tally import Tally
 from bispik.backends.counts.traffic import traffic
 from bispik.compiler.mapping import MappedProgram
@@ -30,29 +33,72 @@ def count_events(mapped: MappedProgram, activity: Activity) -> EventCounts:
     return EventCounter(mapped).count(activity)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CountPlan:
+    """How the events of a run on a mapping follow from counted numbers."""
+
+    parts: SlicePlan
+    node: tuple[str, ...]
+    """(slices,): the node that each is a part of."""
+    neurocore: IntArray
+    """(slices,): index of its neurocore."""
+    spread: dict[str, str]
+    """Attentions whose stored tokens are spread over slices, and the populations of their values."""
+    tally: Tally
+    load: Load
+
+
+_PLANS: WeakKeyDictionary[MappedProgram, CountPlan] = WeakKeyDictionary()
+
+
+def count_plan(mapped: MappedProgram) -> CountPlan:
+    """Return the plan of a mapping, made once and kept as long as the mapping is."""
+    if mapped not in _PLANS:
+        _PLANS[mapped] = make_plan(mapped)
+    return _PLANS[mapped]
+
+
+def make_plan(mapped: MappedProgram) -> CountPlan:
+    """Work out the plan of a mapping; `count_plan` keeps it."""
+    program = mapped.program
+    placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
+    nodes = {node.name: node for node in program.nodes}
+    cut = {part.node for _, part in placed if (part.first_token, part.last_token) != (0, program.window)}
+    spread = {a.name: a.value for a in program.of_kind(IntegerAttention) if a.name in cut}
+    stored_bits = {p.name: STORED_BITS[p.neurons.spikes] for p in program.of_kind(IntegerPopulation)}
+    planner = Planner(program, len(placed), stored_bits, set(spread))
+    for index, ((_, part), costs) in enumerate(zip(placed, traffic(mapped, placed), strict=True)):
+        planner.add(index, part, nodes[part.node], costs)
+    parts = planner.plan()
+    neurocore = np.array([place for place, _ in placed], np.int64)
+    skew = np.array([mapped.skew[part.node] for _, part in placed], np.int64)
+    return CountPlan(
+        parts=parts,
+        node=tuple(part.node for _, part in placed),
+        neurocore=neurocore,
+        spread=spread,
+        tally=Tally(parts),
+        load=Load(parts, neurocore, skew, program.steps_per_token),
+    )
+
+
 class EventCounter:
     """Counts one sequence chunk by chunk, in order; the chunks' counts add up to those of the whole."""
 
     def __init__(self, mapped: MappedProgram) -> None:
-        self.mapped, self.program = mapped, mapped.program
-        placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
-        self.parts = [part for _, part in placed]
-        self.neurocore: IntArray = np.array([place for place, _ in placed], np.int64)
-        nodes = {node.name: node for node in self.program.nodes}
-        self.neurons: IntArray = np.array([neurons_of(part, nodes[part.node]) for part in self.parts], np.int64)
-        self.skew = [mapped.skew[part.node] for part in self.parts]
-        self.spread = {a.name: a.value for a in self.program.of_kind(IntegerAttention) if self._is_spread(a.name)}
+        self.program, self.neurocores = mapped.program, len(mapped.neurocores)
+        self.plan = count_plan(mapped)
         self.values: dict[str, SpikeArray] = {}
-        stored_bits = {p.name: STORED_BITS[p.neurons.spikes] for p in self.program.of_kind(IntegerPopulation)}
-        planner = Planner(self.program, len(self.parts), stored_bits, set(self.spread))
-        for index, (part, costs) in enumerate(zip(self.parts, traffic(mapped, placed), strict=True)):
-            planner.add(index, part, nodes[part.node], costs)
-        self.plan = planner.plan()
 
     @property
     def demands(self) -> Demands:
         """What counting needs, for a simulator that counts while it runs."""
-        return self.plan.demands
+        return self.plan.parts.demands
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return len(self.plan.node)
 
     def count(self, activity: Activity) -> EventCounts:
         """Return the events of the sequence's next tokens.
@@ -61,48 +107,37 @@ class EventCounter:
             ValueError: if tokens were left out that these counts depend on, or came twice.
         """
         self._remember_values(activity)
-        numbers = recorded(self.program, activity, self.values, self.demands)
+        counted = recorded(self.program, activity, self.values, self.demands)
         positions = activity.first_position + np.arange(len(activity.token_ids), dtype=np.int64)
-        return self._events(numbers, positions, activity.saturations)
+        return self._events(counted, positions, activity.saturations)
 
     def count_chunk(self, chunk: CountedChunk) -> EventCounts:
         """Return the events of tokens whose numbers were counted while they ran."""
         return self._events(chunk.table(), chunk.positions, chunk.saturations)
 
-    def _events(self, numbers: IntArray, positions: IntArray, saturations: Mapping[str, int]) -> EventCounts:
-        tally = Tally(self.plan, numbers, positions)
-        tokens, steps = numbers.shape[1:]
+    def _events(
+        self, counted: npt.NDArray[np.int64 | np.int32], positions: IntArray, saturations: Mapping[str, int]
+    ) -> EventCounts:
+        plan, tokens = self.plan, len(positions)
+        numbers = plan.parts.derived.all(counted, positions)
+        by_slice, by_token = plan.tally.of(numbers)
         return EventCounts(
-            neurocore=self.neurocore,
-            node=tuple(part.node for part in self.parts),
-            neurons=self.neurons,
-            neurocores=len(self.mapped.neurocores),
-            events=tally.by_slice,
-            per_token=tally.by_token,
+            neurocore=plan.neurocore,
+            node=plan.node,
+            neurons=plan.parts.neurons,
+            neurocores=self.neurocores,
+            events=by_slice,
+            per_token=by_token,
             positions=positions,
             host=host_operations(self.program, tokens),
             saturations=dict(saturations),
-            load=step_load(
-                np.ascontiguousarray(np.moveaxis(tally.synops, 0, 2)),
-                self.neurocore,
-                self.neurons,
-                self.plan.constant["norm_operation"],
-                self.skew,
-                len(self.mapped.neurocores),
-            ),
-            steps=tokens * steps,
-            depth=max(self.skew),
-        )
-
-    def _is_spread(self, attention: str) -> bool:
-        return any(
-            (part.first_token, part.last_token) != (0, self.program.window)
-            for part in self.parts
-            if part.node == attention
+            load=plan.load.of(numbers),
+            steps=tokens * self.program.steps_per_token,
+            depth=plan.load.depth,
         )
 
     def _remember_values(self, activity: Activity) -> None:
-        for attention, source in self.spread.items():
+        for attention, source in self.plan.spread.items():
             new = activity.outputs[source].astype(np.int8)
             earlier = self.values[attention] if attention in self.values else new[:0]
             if len(earlier) != activity.first_position:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -94,14 +94,22 @@ class StepLoad:
     """(T + depth,): operations of the largest norm that works in each step of ``sequential``, 0 if none does. In every
     step of ``pipelined`` all of them work."""
 
-    def __add__(self, other: StepLoad) -> StepLoad:
-        if not (np.array_equal(self.updates, other.updates) and np.array_equal(self.norms, other.norms)):
-            raise ValueError("loads of different mappings cannot be added")
-        return StepLoad(
-            updates=self.updates,
-            pipelined=np.concatenate([self.pipelined, other.pipelined]),
-            sequential=np.concatenate([self.sequential, other.sequential]),
-            norms=self.norms,
+    @classmethod
+    def joined(cls, parts: Sequence[StepLoad]) -> StepLoad:
+        """Return the loads of consecutive parts of a run as one.
+
+        Raises:
+            ValueError: if they are of different mappings.
+        """
+        first = parts[0]
+        for part in parts[1:]:
+            if not (np.array_equal(first.updates, part.updates) and np.array_equal(first.norms, part.norms)):
+                raise ValueError("loads of different mappings cannot be added")
+        return cls(
+            updates=first.updates,
+            pipelined=np.concatenate([part.pipelined for part in parts]),
+            sequential=np.concatenate([part.sequential for part in parts]),
+            norms=first.norms,
         )
 
 
@@ -178,20 +186,35 @@ class EventCounts:
             "saturations": sum(self.saturations.values()),
         }
 
-    def __add__(self, other: EventCounts) -> EventCounts:
-        if self.node != other.node or not np.array_equal(self.neurocore, other.neurocore):
-            raise ValueError("counts of different mappings cannot be added")
-        return EventCounts(
-            neurocore=self.neurocore,
-            node=self.node,
-            neurons=self.neurons,
-            neurocores=self.neurocores,
-            events={event: self.events[event] + other.events[event] for event in EVENTS},
-            per_token={event: np.concatenate([self.per_token[event], other.per_token[event]]) for event in EVENTS},
-            positions=np.concatenate([self.positions, other.positions]),
-            host={operation: self.host[operation] + other.host[operation] for operation in HOST_OPERATIONS},
-            saturations={name: count + other.saturations[name] for name, count in self.saturations.items()},
-            load=self.load + other.load,
-            steps=self.steps + other.steps,
-            depth=self.depth,
+    @classmethod
+    def joined(cls, parts: Sequence[EventCounts]) -> EventCounts:
+        """Return the counts of consecutive parts of a run, or of several runs, as one.
+
+        Raises:
+            ValueError: if there is none, or they are of different mappings.
+        """
+        if not parts:
+            raise ValueError("nothing has been run")
+        first, *others = parts
+        if not others:
+            return first
+        for part in others:
+            if first.node != part.node or not np.array_equal(first.neurocore, part.neurocore):
+                raise ValueError("counts of different mappings cannot be added")
+        return cls(
+            neurocore=first.neurocore,
+            node=first.node,
+            neurons=first.neurons,
+            neurocores=first.neurocores,
+            events={event: np.sum([part.events[event] for part in parts], axis=0) for event in EVENTS},
+            per_token={event: np.concatenate([part.per_token[event] for part in parts]) for event in EVENTS},
+            positions=np.concatenate([part.positions for part in parts]),
+            host={operation: sum(part.host[operation] for part in parts) for operation in HOST_OPERATIONS},
+            saturations={name: sum(part.saturations[name] for part in parts) for name in first.saturations},
+            load=StepLoad.joined([part.load for part in parts]),
+            steps=sum(part.steps for part in parts),
+            depth=first.depth,
         )
+
+    def __add__(self, other: EventCounts) -> EventCounts:
+        return EventCounts.joined([self, other])

@@ -1,47 +1,64 @@
-"""Sums of counted numbers, each times a whole number, into slices."""
+"""Sums over groups of numbers, many columns at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from bispik.backends.counts.events import IntArray
 
 
-class LinearSums:
-    """For each slice: the sum over its entries of factor * number in that row."""
+class Groups:
+    """Entries that belong together: taken first entries first, then all second ones, ..., each a run of whole rows."""
 
-    def __init__(self, entries: Sequence[tuple[int, int, int]], slices: int, rows: int) -> None:
+    def __init__(self, group: IntArray) -> None:
         """Prepare.
 
         Args:
-            entries: slice, row and factor, in any order.
-            slices: number of slices.
-            rows: number of rows.
+            group: (entries,), of each entry.
         """
-        table = np.array(sorted(entries), np.int64).reshape(-1, 3)
-        self.slices, self.row, self.factor = slices, table[:, 1], table[:, 2]
-        self.slice_of = table[:, 0]
-        self.filled, self.first = np.unique(self.slice_of, return_index=True)
-        self.weight: IntArray = np.zeros(rows, np.int64)
-        np.add.at(self.weight, self.row, self.factor)
+        keys, group_of, length = np.unique(group, return_inverse=True, return_counts=True)
+        largest_first = np.argsort(-length, kind="stable")
+        self.keys: IntArray = keys[largest_first]
+        """(groups,), in the order of what `fold` returns."""
+        place = np.argsort(largest_first)
+        by_group = np.argsort(group_of, kind="stable")
+        rank = np.arange(len(group)) - np.repeat(np.cumsum(length) - length, length)
+        self.order: IntArray = by_group[np.lexsort((place[group_of[by_group]], rank))]
+        """(entries,): in which `fold` takes them."""
+        self._widths: list[int] = np.bincount(rank).tolist()
 
-    def by_slice(self, totals: IntArray) -> IntArray:
-        """Return (slices,) of numbers (rows,)."""
-        sums = np.zeros(self.slices, np.int64)
-        np.add.at(sums, self.slice_of, totals[self.row] * self.factor)
-        return sums
+    def fold(self, operation: np.ufunc, ordered: IntArray) -> IntArray:
+        """Return (groups, ...) of entries (entries, ...) that stand in ``order``; they are overwritten."""
+        start = len(self.keys)
+        folded = ordered[:start]
+        for width in self._widths[1:]:
+            operation(folded[:width], ordered[start : start + width], out=folded[:width])
+            start += width
+        return folded
 
-    def over_slices(self, numbers: IntArray) -> IntArray:
-        """Return (n,), the sum over all slices, of numbers (rows, n)."""
-        sums: IntArray = self.weight @ numbers
-        return sums
 
-    def each(self, numbers: IntArray) -> IntArray:
-        """Return (slices, n, T) of numbers (rows, n, T)."""
-        sums = np.zeros((self.slices, *numbers.shape[1:]), np.int64)
-        if len(self.filled):
-            picked = numbers[self.row] * self.factor[:, None, None]
-            sums[self.filled] = np.add.reduceat(picked, self.first, axis=0)
-        return sums
+class LinearSums:
+    """A sparse matrix: sums of some rows of numbers, each times a whole factor."""
+
+    def __init__(self, wanted: IntArray, row: IntArray, factor: IntArray) -> None:
+        """Prepare.
+
+        Args:
+            wanted: (entries,): to which sum each belongs.
+            row: (entries,): its row.
+            factor: (entries,): its factor.
+        """
+        self.groups = Groups(wanted)
+        self.row, self.factor = row[self.groups.order], factor[self.groups.order]
+
+    @property
+    def keys(self) -> IntArray:
+        """(sums,): which they are, in the order of what `of` returns; a sum without entries is not among them."""
+        return self.groups.keys
+
+    def of(self, numbers: IntArray) -> IntArray:
+        """Return (sums, ...) of numbers (rows, ...)."""
+        shape: tuple[Any, ...] = (-1, *[1] * (numbers.ndim - 1))
+        return self.groups.fold(np.add, numbers[self.row] * self.factor.reshape(shape))

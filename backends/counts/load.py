@@ -2,76 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from bispik.backends.counts.events import IntArray, StepLoad
+from bispik.backends.counts.events import EVENTS, SYNOPS, IntArray, StepLoad
+from bispik.backends.counts.linear import Groups, LinearSums
+from bispik.backends.counts.slices import SlicePlan
 
 
-def step_load(
-    synops: IntArray,
-    neurocore: IntArray,
-    neurons: IntArray,
-    norms: IntArray,
-    skew: Sequence[int],
-    neurocores: int,
-) -> StepLoad:
-    """Return the load of each step.
+class Load:
+    """Finds the largest number of synops that a neurocore has in a step.
 
-    Args:
-        synops: (tokens, T, slices), by logical step.
-        neurocore: (slices,), index of its neurocore, ascending.
-        neurons: (slices,), neurons updated per step.
-        norms: (slices,), norm operations per step.
-        skew: (slices,), steps behind the injection.
-        neurocores: number of neurocores.
+    Neurocores with as many neurons whose slices are sums of the same numbers, equally far behind the injection, have as
+    many synops in every step: one of them stands for all. The work of one step is split by how far behind it lies: a
+    *share* is what the slices of one neurocore with one skew do.
     """
-    tokens, steps, _ = synops.shape
-    depth = max(skew, default=0)
-    delays = np.asarray(skew, np.int64)
-    work = _Work(neurocore, neurons, delays, neurocores)
-    by_delay = work.by_neurocore_and_delay(synops)
-    sequential = np.zeros((tokens, steps + depth, len(work.sizes)), np.int64)
-    largest_norm = np.zeros(steps + depth, np.int64)
-    for step in range(steps + depth):
-        at_work = np.flatnonzero((work.delay <= step) & (step < work.delay + steps))
-        if len(at_work):
-            groups, largest = work.largest(by_delay[:, step - work.delay[at_work], at_work], at_work)
-            sequential[:, step, groups] = largest
-        working = (delays <= step) & (step < delays + steps)
-        largest_norm[step] = norms[working].max(initial=0)
-    every = np.arange(len(work.delay))
-    pipelined = np.zeros((tokens, steps, len(work.sizes)), np.int64)
-    for step in range(steps):
-        groups, largest = work.largest(by_delay[:, step], every)
-        pipelined[:, step, groups] = largest
-    return StepLoad(updates=work.sizes, pipelined=pipelined, sequential=sequential, norms=largest_norm)
+
+    def __init__(self, plan: SlicePlan, neurocore: IntArray, skew: IntArray, steps: int) -> None:
+        """Prepare.
+
+        Args:
+            plan: of the slices.
+            neurocore: (slices,), index of its neurocore.
+            skew: (slices,), steps behind the injection.
+            steps: T.
+        """
+        self.depth, self.steps = int(skew.max(initial=0)), steps
+        span = steps + self.depth
+        updates = np.zeros(int(neurocore.max(initial=-1)) + 1, np.int64)
+        np.add.at(updates, neurocore, plan.neurons)
+        self.updates, size = np.unique(updates, return_inverse=True)
+        norms = plan.constant["norm_operation"]
+        self.norms: IntArray = np.zeros(span, np.int64)
+        for now in range(span):
+            self.norms[now] = norms[(skew <= now) & (now < skew + steps)].max(initial=0)
+
+        core, delay, row, factor = _synops(plan, neurocore, skew, size)
+        self.shares = LinearSums(core * span + delay, row, factor)
+        core, delay = self.shares.keys // span, self.shares.keys % span
+        self.at_once = Groups(core)
+        self.busiest = Groups(size[self.at_once.keys])
+        step = delay[:, None] + np.arange(steps)
+        self.working = Groups((step + span * core[:, None]).ravel())
+        core, step = self.working.keys // span, self.working.keys % span
+        self.busiest_by_step = Groups(step * len(self.updates) + size[core])
+
+    def of(self, numbers: IntArray) -> StepLoad:
+        """Return the load of each step, of numbers (rows, T, n)."""
+        tokens, groups = numbers.shape[2], len(self.updates)
+        shares = self.shares.of(numbers)
+        by_step = shares.reshape(-1, tokens)
+        work = self.at_once.fold(np.add, shares[self.at_once.order])
+        pipelined = np.zeros((tokens, self.steps, groups), np.int64)
+        busiest = self.busiest.fold(np.maximum, work[self.busiest.order])
+        pipelined[:, :, self.busiest.keys] = busiest.transpose(2, 1, 0)
+        work = self.working.fold(np.add, by_step[self.working.order])
+        sequential = np.zeros((tokens, (self.steps + self.depth) * groups), np.int64)
+        busiest = self.busiest_by_step.fold(np.maximum, work[self.busiest_by_step.order])
+        sequential[:, self.busiest_by_step.keys] = busiest.T
+        return StepLoad(
+            updates=self.updates,
+            pipelined=pipelined,
+            sequential=sequential.reshape(tokens, -1, groups),
+            norms=self.norms,
+        )
 
 
-class _Work:
-    """What neurocores do together: the slices of one neurocore that are equally far behind the injection."""
-
-    def __init__(self, neurocore: IntArray, neurons: IntArray, delays: IntArray, neurocores: int) -> None:
-        self.order = np.lexsort((delays, neurocore))
-        pairs = np.stack([neurocore[self.order], delays[self.order]])
-        changes = np.flatnonzero((pairs[:, 1:] != pairs[:, :-1]).any(axis=0)) + 1
-        self.first = np.concatenate([[0], changes])
-        self.neurocore, self.delay = pairs[:, self.first]
-        updates = np.zeros(neurocores, np.int64)
-        np.add.at(updates, neurocore, neurons)
-        self.sizes, self.group = np.unique(updates, return_inverse=True)
-
-    def by_neurocore_and_delay(self, synops: IntArray) -> IntArray:
-        """(tokens, T, slices) to (tokens, T, entries)."""
-        sums: IntArray = np.add.reduceat(synops[..., self.order], self.first, axis=2)
-        return sums
-
-    def largest(self, synops: IntArray, entries: IntArray) -> tuple[IntArray, IntArray]:
-        """Of (tokens, entries): the largest sum of a neurocore by number of neurons, and which numbers these are."""
-        used, first = np.unique(self.neurocore[entries], return_index=True)
-        by_neurocore = np.add.reduceat(synops, first, axis=1)
-        order = np.argsort(self.group[used], kind="stable")
-        groups, starts = np.unique(self.group[used][order], return_index=True)
-        largest: IntArray = np.maximum.reduceat(by_neurocore[:, order], starts, axis=1)
-        return groups, largest
+def _synops(
+    plan: SlicePlan, neurocore: IntArray, skew: IntArray, size: IntArray
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Return neurocore, skew, row and factor of all terms that are synops, of one neurocore among equal ones."""
+    terms = plan.terms
+    synops = np.flatnonzero(np.isin(terms.event, [EVENTS.index(event) for event in SYNOPS.values()]))
+    part = terms.part[synops]
+    found = np.stack([neurocore[part], skew[part], terms.row[synops], terms.factor[synops]])
+    found = found[:, np.lexsort(found[::-1])]
+    cores = np.unique(found[0])
+    starts, stops = np.searchsorted(found[0], cores), np.searchsorted(found[0], cores, side="right")
+    # The last one of equal neurocores stays.
+    alike = {(size[c], found[1:, i:k].tobytes()): c for c, i, k in zip(cores, starts, stops, strict=True)}
+    core, delay, row, factor = found[:, np.isin(found[0], list(alike.values()))]
+    return core, delay, row, factor

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
-from bispik.backends.counts.chunk import Demands, Mixed, Sent
-from bispik.backends.counts.events import GRADED, SYNOPS, Event, Format, IntArray
+from bispik.backends.counts.chunk import Demands, Mixed, Scored, Sent
+from bispik.backends.counts.events import EVENTS, GRADED, SYNOPS, Event, Format, IntArray
 from bispik.backends.counts.linear import LinearSums
+from bispik.backends.counts.numbers import KINDS, Derived, Number
 from bispik.backends.counts.traffic import COSTS
 from bispik.compiler.mapping import InputRange, Slice
 from bispik.compiler.program import (
@@ -22,44 +24,35 @@ from bispik.compiler.program import (
     QuantizedProgram,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionSlice:
-    """Whole heads over a range of stored tokens."""
-
-    index: int
-    depth: int
-    rows: int
-    first: int
-    last: int
-    neurons: int
-    key_bits: int
-    """Of one stored spike."""
-    value_bits: int
-    queries: IntArray
-    """(heads,): rows of the heads' query spikes."""
-    scores: IntArray
-    """(heads,): rows of their score spikes."""
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CountPlan:
-    """How events follow from counted numbers."""
+class Terms:
+    """m terms that events are sums of: a whole factor times a number."""
+
+    event: IntArray
+    """(m,): place in EVENTS."""
+    part: IntArray
+    """(m,): the slice."""
+    row: IntArray
+    """(m,): the number's row."""
+    factor: IntArray
+    """(m,)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlicePlan:
+    """How the events of slices follow from counted numbers."""
 
     demands: Demands
-    linear: dict[Event, LinearSums]
-    """Events that are sums of counted numbers."""
-    synops: LinearSums
-    """Of all kinds but attention's, by time step as well."""
+    derived: Derived
+    rows: int
+    """Number of numbers, counted and derived."""
+    terms: Terms
+    """Of all events but ``update_inactive``: these are the updates that are not active."""
     neurons: IntArray
-    """(slices,): updated in every step; 0 for attention, whose updates are entered apart."""
-    always_reached: IntArray
-    """Slices that the host's current reaches in every step."""
-    dense: LinearSums
-    """Arrivals at matrices: any of them reaches all rows of a slice."""
-    one_to_one: LinearSums
-    """Rows that one-to-one inputs reach."""
-    attentions: tuple[AttentionSlice, ...]
+    """(slices,): updated in every step."""
     constant: dict[Event, IntArray]
     """(slices,): events of every step, whatever arrives."""
 
@@ -91,18 +84,20 @@ class Planner:
         """
         self.program, self.slices, self.stored_bits, self.spread = program, slices, stored_bits, spread
         self.host = program.injection.name
-        self.demands = Demands()
-        self.linear: dict[Event, list[tuple[int, Sent | Mixed, int]]] = defaultdict(list)
-        self.synops: list[tuple[int, Sent, int]] = []
-        self.dense: list[tuple[int, Sent, int]] = []
-        self.one_to_one: list[tuple[int, Sent, int]] = []
-        self.always: list[int] = []
+        self.sent: dict[Sent, int] = {}
+        self.scored: dict[Scored, int] = {}
+        self.mixed: dict[Mixed, int] = {}
+        self.reached: dict[tuple[Number, ...], int] = {}
+        self.alone: dict[tuple[Number, Number], int] = {}
+        self.heads: list[tuple[Number, Number, int, int]] = []
+        self.terms: list[tuple[int, int, int, int, int]] = []
         self.neurons = np.zeros(slices, np.int64)
-        self.attention: list[tuple[int, Slice, IntegerAttention]] = []
+        self.host_reaches = np.zeros(slices, np.int64)
         self.norms = np.zeros(slices, np.int64)
 
     def add(self, index: int, part: Slice, node: IntegerNode, costs: IntArray) -> None:
         """Add a slice; ``costs``, (COSTS, rows), is what one output of each row costs on its way."""
+        self.neurons[index] = neurons_of(part, node)
         if isinstance(node, IntegerAttention):
             self._attention(index, part, node)
         else:
@@ -110,93 +105,116 @@ class Planner:
         if not isinstance(node, IntegerReadout):
             self._outputs(index, part, node, costs)
 
-    def plan(self) -> CountPlan:
+    def plan(self) -> SlicePlan:
         """Return the plan."""
-        demands = self.demands
+        heads = len(self.heads)
+        sizes = [len(self.sent), len(self.scored), len(self.mixed), len(self.reached), len(self.alone), *[heads] * 4]
+        before = np.cumsum([0, *sizes])
+        event, part, kind, place, factor = np.array(self.terms, np.int64).reshape(-1, 5).T
 
-        def sums(entries: list[tuple[int, Sent | Mixed, int]] | list[tuple[int, Sent, int]]) -> LinearSums:
-            return LinearSums([(s, demands.row(wanted), f) for s, wanted, f in entries], self.slices, demands.size)
+        def rows(numbers: Sequence[Number]) -> IntArray:
+            return np.array([before[KINDS.index(kind)] + place for kind, place in numbers], np.int64)
 
-        return CountPlan(
-            demands=demands,
-            linear={event: sums(entries) for event, entries in self.linear.items()},
-            synops=sums(self.synops),
+        arrivals = [(place, number) for numbers, place in self.reached.items() for number in numbers]
+        return SlicePlan(
+            demands=Demands(tuple(self.sent), tuple(self.scored), tuple(self.mixed)),
+            derived=Derived(
+                reached=LinearSums(
+                    np.array([place for place, _ in arrivals], np.int64),
+                    rows([number for _, number in arrivals]),
+                    np.ones(len(arrivals), np.int64),
+                ),
+                alone=rows([number for number, _ in self.alone]),
+                alone_of=np.array([place for _, (_, place) in self.alone], np.int64),
+                queries=rows([query for query, _, _, _ in self.heads]),
+                scores=rows([scores for _, scores, _, _ in self.heads]),
+                first=np.array([first for _, _, first, _ in self.heads], np.int64),
+                last=np.array([last for _, _, _, last in self.heads], np.int64),
+            ),
+            rows=int(before[-1]),
+            terms=Terms(event=event, part=part, row=before[kind] + place, factor=factor),
             neurons=self.neurons,
-            always_reached=np.array(self.always, np.int64),
-            dense=sums(self.dense),
-            one_to_one=sums(self.one_to_one),
-            attentions=tuple(self._attention_slice(*entry) for entry in self.attention),
-            constant={"norm_operation": self.norms},
+            constant={"norm_operation": self.norms, "update_active": self.host_reaches},
         )
 
-    def _sent(self, sources: tuple[str, ...], start: int, stop: int) -> Sent:
-        wanted = (sources, start, stop)
-        self.demands.sent.setdefault(wanted, len(self.demands.sent))
-        return wanted
+    def _term(self, index: int, event: Event, number: Number, factor: int = 1) -> None:
+        kind, place = number
+        self.terms.append((EVENTS.index(event), index, KINDS.index(kind), place, factor))
+
+    def _sent(self, sources: tuple[str, ...], start: int, stop: int) -> Number:
+        return "sent", _place(self.sent, (sources, start, stop))
 
     def _sums(self, index: int, part: Slice, node: IntegerNode) -> None:
         """Populations, joins, norms and the readout. The host's current reaches every row and meets no synapse."""
         rows = part.stop - part.start
         one_to_one: list[str] = []
+        dense: list[Number] = []
         for entry in part.inputs:
             if entry.source == self.host:
-                self.always.append(index)
+                self.host_reaches[index] = rows
                 continue
             kind, arrivals = _format(node, entry), self._sent((entry.source,), entry.start, entry.stop)
             factor = 1 if kind == "one_to_one" else rows
-            self.synops.append((index, arrivals, factor))
-            self.linear[SYNOPS[kind]].append((index, arrivals, factor))
+            self._term(index, SYNOPS[kind], arrivals, factor)
             if entry.source not in self.stored_bits:
-                self.linear[GRADED[kind]].append((index, arrivals, factor))
+                self._term(index, GRADED[kind], arrivals, factor)
             if kind == "one_to_one":
                 one_to_one.append(entry.source)
             else:
-                self.dense.append((index, arrivals, 1))
-        if one_to_one:
-            self.one_to_one.append((index, self._sent(tuple(one_to_one), part.start, part.stop), 1))
-        self.neurons[index] = rows
+                dense.append(arrivals)
         if isinstance(node, IntegerNorm):
             self.norms[index] = norm_operations(rows)
+        if not self.host_reaches[index]:
+            self._active(index, part, one_to_one, dense)
+
+    def _active(self, index: int, part: Slice, one_to_one: list[str], dense: list[Number]) -> None:
+        """Neurons that something reaches: all where a matrix has an arrival, else those with one of their own."""
+        reached: Number | None = ("reached", _place(self.reached, tuple(dense))) if dense else None
+        if reached:
+            self._term(index, "update_active", reached, part.stop - part.start)
+        if one_to_one:
+            single = self._sent(tuple(one_to_one), part.start, part.stop)
+            alone: Number = ("alone", _place(self.alone, (single, reached))) if reached else single
+            self._term(index, "update_active", alone)
 
     def _attention(self, index: int, part: Slice, node: IntegerAttention) -> None:
-        for head in range(part.start // node.head_dim, part.stop // node.head_dim):
-            self._sent((node.query,), head * node.head_dim, (head + 1) * node.head_dim)
-            wanted = (node.name, head, part.first_token, part.last_token)
-            self.demands.scored.setdefault(wanted, len(self.demands.scored))
-        self.attention.append((index, part, node))
-
-    def _attention_slice(self, index: int, part: Slice, node: IntegerAttention) -> AttentionSlice:
-        depth, row = node.head_dim, self.demands.row
-        heads = range(part.start // depth, part.stop // depth)
-        first, last = part.first_token, part.last_token
-        return AttentionSlice(
-            index=index,
-            depth=depth,
-            rows=part.stop - part.start,
-            first=first,
-            last=last,
-            neurons=neurons_of(part, node),
-            key_bits=self.stored_bits[node.key],
-            value_bits=self.stored_bits[node.value],
-            queries=np.array([row(((node.query,), h * depth, (h + 1) * depth)) for h in heads], np.int64),
-            scores=np.array([row((node.name, h, first, last)) for h in heads], np.int64),
-        )
+        """Whole heads over a range of stored tokens. A score spike's only destination is its own neurocore."""
+        depth, (first, last) = node.head_dim, (part.first_token, part.last_token)
+        key_bits, value_bits = self.stored_bits[node.key], self.stored_bits[node.value]
+        for head in range(part.start // depth, part.stop // depth):
+            scores: Number = ("scored", _place(self.scored, (node.name, head, first, last)))
+            place = len(self.heads)
+            self.heads.append((self._sent((node.query,), head * depth, (head + 1) * depth), scores, first, last))
+            self._term(index, "synop_score", ("score_synops", place))
+            self._term(index, "synop_value", scores, depth)
+            self._term(index, "update_active", ("asked", place))
+            self._term(index, "update_active", ("answered", place), depth)
+            for event in ("spike", "message", "message_local"):
+                self._term(index, event, scores)
+            self._term(index, "kv_bit_written", ("written", place), (key_bits + value_bits) * depth)
+            self._term(index, "kv_bit_read", ("score_synops", place), key_bits)
+            self._term(index, "kv_bit_read", scores, value_bits * depth)
 
     def _outputs(self, index: int, part: Slice, node: IntegerNode, costs: IntArray) -> None:
         """What a slice sends, cut where the costs of its rows change."""
+        event: Event = "spike" if isinstance(node, IntegerPopulation) else "graded_output"
         changes = np.flatnonzero((costs[:, 1:] != costs[:, :-1]).any(axis=0)) + 1
         for first, last in pairwise([0, *changes.tolist(), part.stop - part.start]):
             start, stop = part.start + first, part.start + last
-            wanted: Sent | Mixed
+            sent: Number
             if part.node in self.spread:
-                wanted = (part.node, start, stop, part.first_token, part.last_token)
-                self.demands.mixed.setdefault(wanted, len(self.demands.mixed))
+                sent = ("mixed", _place(self.mixed, (part.node, start, stop, part.first_token, part.last_token)))
             else:
-                wanted = self._sent((part.node,), start, stop)
-            self.linear["spike" if isinstance(node, IntegerPopulation) else "graded_output"].append((index, wanted, 1))
-            for event, cost in zip(COSTS, costs[:, first].tolist(), strict=True):
+                sent = self._sent((part.node,), start, stop)
+            self._term(index, event, sent)
+            for way, cost in zip(COSTS, costs[:, first].tolist(), strict=True):
                 if cost:
-                    self.linear[event].append((index, wanted, cost))
+                    self._term(index, way, sent, cost)
+
+
+def _place(table: dict[Key, int], key: Key) -> int:
+    """Return the place of a key among those of its kind; a new one comes last."""
+    return table.setdefault(key, len(table))
 
 
 def _format(node: IntegerNode, entry: InputRange) -> Format:

@@ -5,71 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 from bispik.backends.counts.events import EVENTS, Event, IntArray
-from bispik.backends.counts.slices import AttentionSlice, CountPlan
+from bispik.backends.counts.linear import Groups, LinearSums
+from bispik.backends.counts.slices import SlicePlan
+
+ACTIVE, INACTIVE = EVENTS.index("update_active"), EVENTS.index("update_inactive")
 
 
 class Tally:
-    """Numbers of events by slice and by token, and of synops by time step as well."""
+    """Enters events by slice and by token."""
 
-    def __init__(self, plan: CountPlan, numbers: IntArray, positions: IntArray) -> None:
-        """Enter the events of n tokens.
-
-        Args:
-            plan: of the mapping.
-            numbers: (rows, n, T).
-            positions: of the tokens, (n,).
-        """
-        slices, (_, tokens, steps) = len(plan.neurons), numbers.shape
-        self.by_slice: dict[Event, IntArray] = {event: np.zeros(slices, np.int64) for event in EVENTS}
-        self.by_token: dict[Event, IntArray] = {event: np.zeros(tokens, np.int64) for event in EVENTS}
-        by_token = numbers.sum(axis=2)
-        totals = by_token.sum(axis=1)
-        for event, sums in plan.linear.items():
-            self.by_slice[event] += sums.by_slice(totals)
-            self.by_token[event] += sums.over_slices(by_token)
+    def __init__(self, plan: SlicePlan) -> None:
+        terms, slices = plan.terms, len(plan.neurons)
+        self.by_slice = LinearSums(terms.event * slices + terms.part, terms.row, terms.factor)
+        weights = np.zeros((len(EVENTS), plan.rows), np.int64)
+        np.add.at(weights, (terms.event, terms.row), terms.factor)
+        # Many numbers are worth the same events: their sum is taken first.
+        worth, of_row = np.unique(weights, axis=1, return_inverse=True)
+        self.alike = Groups(of_row.ravel())
+        self.over_slices: IntArray = worth[:, self.alike.keys]
+        self.every_step: IntArray = np.zeros((len(EVENTS), slices), np.int64)
         for event, each in plan.constant.items():
-            self.by_slice[event] += each * (tokens * steps)
-            self.by_token[event] += each.sum() * steps
-        self.synops = plan.synops.each(numbers)
-        """(slices, n, T)"""
-        self._updates(plan, numbers)
-        for part in plan.attentions:
-            self._attention(part, numbers, positions)
+            self.every_step[EVENTS.index(event)] = each
+        self.neurons = plan.neurons
 
-    def _enter(self, index: int, event: Event, counts: IntArray) -> None:
-        """Enter events of one slice, given as (n,)."""
-        self.by_slice[event][index] += counts.sum()
-        self.by_token[event] += counts
-
-    def _updates(self, plan: CountPlan, numbers: IntArray) -> None:
-        """Every neuron of a slice is updated in every step; those that something reached are active."""
-        _, tokens, steps = numbers.shape
-        active = plan.one_to_one.each(numbers)
-        reached = plan.dense.each(numbers) > 0
-        reached[plan.always_reached] = True
-        active = np.where(reached, plan.neurons[:, None, None], active)
-        self.by_slice["update_active"] += active.sum(axis=(1, 2))
-        self.by_token["update_active"] += active.sum(axis=(0, 2))
-        self.by_slice["update_inactive"] += plan.neurons * (tokens * steps) - active.sum(axis=(1, 2))
-        self.by_token["update_inactive"] += plan.neurons.sum() * steps - active.sum(axis=(0, 2))
-
-    def _attention(self, part: AttentionSlice, numbers: IntArray, positions: IntArray) -> None:
-        """Synops, updates, spikes and stored bits of whole heads over a range of stored tokens."""
-        steps = numbers.shape[2]
-        stored = (np.clip(positions + 1, part.first, part.last) - part.first)[:, None]
-        queries, spikes = numbers[part.queries], numbers[part.scores]
-        score_synops, scores = queries.sum(axis=0) * stored, spikes.sum(axis=0)
-        value_synops = scores * part.depth
-        active = (queries > 0).sum(axis=0) * stored + (spikes > 0).sum(axis=0) * part.depth
-        self.synops[part.index] += score_synops + value_synops
-        self._enter(part.index, "synop_score", score_synops.sum(axis=1))
-        self._enter(part.index, "synop_value", value_synops.sum(axis=1))
-        self._enter(part.index, "update_active", active.sum(axis=1))
-        self._enter(part.index, "update_inactive", part.neurons * steps - active.sum(axis=1))
-        for event in ("spike", "message", "message_local"):  # a score spike's only destination is its own neurocore
-            self._enter(part.index, event, scores.sum(axis=1))
-        written = (part.first <= positions) & (positions < part.last)
-        bits = (part.key_bits + part.value_bits) * part.rows * steps
-        self._enter(part.index, "kv_bit_written", written.astype(np.int64) * bits)
-        read = score_synops * part.key_bits + value_synops * part.value_bits
-        self._enter(part.index, "kv_bit_read", read.sum(axis=1))
+    def of(self, numbers: IntArray) -> tuple[dict[Event, IntArray], dict[Event, IntArray]]:
+        """Return events by slice (slices,) and by token (n,), of numbers (rows, T, n)."""
+        _, steps, tokens = numbers.shape
+        per_token = numbers.sum(axis=1)
+        by_slice = self.every_step * (tokens * steps)
+        by_slice.ravel()[self.by_slice.keys] += self.by_slice.of(per_token.sum(axis=1))
+        by_slice[INACTIVE] = self.neurons * (tokens * steps) - by_slice[ACTIVE]
+        by_token = np.repeat(self.every_step.sum(axis=1)[:, None] * steps, tokens, axis=1)
+        by_token += self.over_slices @ self.alike.fold(np.add, per_token[self.alike.order])
+        by_token[INACTIVE] = self.neurons.sum() * steps - by_token[ACTIVE]
+        return dict(zip(EVENTS, by_slice, strict=True)), dict(zip(EVENTS, by_token, strict=True))

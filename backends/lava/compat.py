@@ -7,12 +7,18 @@ Call `import_lava` before the first `import lava...`. It puts three things right
   drops it.
 - Lava sets the start method of `multiprocessing` for the whole Python process, which fails if anyone has set
   one before. It is left alone here; Lava's own processes fork, as they must, whatever it is.
+
+`import_netx` imports the part of lava-dl 0.6.0 that loads ``.net`` files. On its way lava-dl imports what that part
+never uses: object detection, which wants OpenCV and torchvision, and matplotlib. They are empty for as long as that
+takes.
 """
 
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import multiprocessing
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing.context import ForkProcess
@@ -54,6 +60,46 @@ def _import_lava() -> None:
         reshape_port = ports.ReshapePort
         reshape_port.get_transform_func_fwd = lambda port: functools.partial(reshape, shape=port.shape)
         reshape_port.get_transform_func_bwd = lambda port: functools.partial(reshape, shape=port.old_shape)
+
+
+UNUSED_BY_NETX = (
+    "lava.lib.dl.slayer.object_detection",
+    "matplotlib",
+    "matplotlib.animation",
+    "matplotlib.pyplot",
+)
+"""What lava-dl imports and netx does not use; matplotlib's own modules come first where it is installed."""
+
+
+@functools.cache
+def import_netx() -> ModuleType:
+    """Return `lava.lib.dl.netx`; what else lava-dl has may have lost its plots and its object detection.
+
+    Raises:
+        ImportError: Lava or lava-dl, or a library that it needs, is not installed.
+    """
+    import_lava()
+    missing = [name for name in UNUSED_BY_NETX if not (name.startswith("matplotlib") and _installed("matplotlib"))]
+    empty = {name: sys.modules.get(name) or ModuleType(name) for name in missing}
+    for name, module in empty.items():
+        parent, _, child = name.rpartition(".")
+        if parent in empty:
+            setattr(empty[parent], child, module)
+    added = {name: module for name, module in empty.items() if name not in sys.modules}
+    sys.modules.update(added)
+    try:
+        return importlib.import_module("lava.lib.dl.netx")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"lava-dl cannot be imported ({error}): pip install --no-deps --ignore-requires-python lava-dl==0.6.0"
+        ) from error
+    finally:
+        for name in added:
+            del sys.modules[name]
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
 
 
 @contextmanager

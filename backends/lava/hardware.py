@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bispik.backends.lava.compat import import_lava
 from bispik.backends.lava.session import LavaSession
+from bispik.backends.lava.stream.session import LavaStreamSession
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerJoin,
@@ -14,6 +15,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.compiler.stream.program import StreamProgram
 from bispik.models.errors import BispikError
 
 
@@ -30,6 +32,28 @@ class Loihi2Session(LavaSession):
         """
         del probes
         raise BispikError(f"loihi2: {', and '.join(_missing(program))}; use --backend lava for the simulator")
+
+
+class Loihi2StreamSession(LavaStreamSession):
+    """One sequence on Loihi 2: the Processes of `stream.network`, with Intel's models for the chip."""
+
+    execution_mode = "loihi2: Loihi2HwCfg"
+
+    def __init__(self, program: StreamProgram, probes: Sequence[str] = ()) -> None:
+        """Refuse: this cannot run yet.
+
+        Raises:
+            BispikError: always; the message says what is missing.
+        """
+        del probes
+        ours = sum(population.neurons.program == "bispik" for population in program.populations)
+        missing = (
+            f"there is no neurocore microcode for {ours} populations (of {len(program.populations)}) of bispik neurons"
+            if ours
+            else f"all {len(program.populations)} populations are Lava's own LIF, but the host's input and output need "
+            "the adapters of that library, which are not public and which bispik has not been written against"
+        )
+        raise BispikError(f"loihi2: {', and '.join([*_library(), missing])}; use --backend lava for the simulator")
 
 
 def _missing(program: QuantizedProgram) -> list[str]:

@@ -14,10 +14,12 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
-from graphlib import TopologicalSorter
+from collections.abc import Callable, Generator, Mapping
 from multiprocessing.util import Finalize
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.lava.limits import FileLimit
 from bispik.backends.lava.vendor import (
@@ -29,6 +31,7 @@ from bispik.backends.lava.vendor import (
     PyProcessBuilder,
     RunSteps,
     Runtime,
+    Var,
     VarServer,
 )
 from bispik.backends.lava.workers import ModelFailed, Workers
@@ -106,6 +109,19 @@ class Fabric:
             self.stop()
             raise
 
+    def set(self, variable: Var, values: npt.NDArray[np.int32]) -> None:
+        """Write a `Var` of a model between two runs, element by element.
+
+        Raises:
+            BispikError: if a worker was killed.
+            WorkerError: if a model failed.
+        """
+        try:
+            self._runtime.watch(lambda: variable.set(values))
+        except BaseException:
+            self.stop()
+            raise
+
     def stop(self) -> None:
         """End all workers; harmless if repeated."""
         self._finalizer()
@@ -118,7 +134,7 @@ class _WatchedRuntime(Runtime):
         super().__init__(executable, ActorType.MultiProcessing)
         self._progress, self._stall_seconds = progress, stall_seconds
         self._owner, self._file_limit = os.getpid(), FileLimit()
-        self._workers = Workers(_in_flow(executable), workers)
+        self._workers = Workers(_grouped(executable, workers))
         self._models = len(executable.proc_builders)
         self._stopped = False
         executable.assign_runtime_to_all_processes(self)
@@ -144,6 +160,14 @@ class _WatchedRuntime(Runtime):
         if any(answer != DONE for answer in answers):
             raise WorkerError(f"Lava's runtime service answered {answers} instead of {DONE}")
         self._is_running = False
+
+    def watch(self, action: Callable[[], None]) -> None:
+        """Do something of Lava's that waits for the workers; look after them meanwhile."""
+        thread = threading.Thread(target=action, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(LOOK_SECONDS)
+            self._check_workers()
 
     def stop(self) -> None:
         """End the workers; harmless if repeated. A fork of ours that drops its copy of this must not."""
@@ -202,12 +226,38 @@ class _WatchedRuntime(Runtime):
                 )
 
 
-def _in_flow(executable: Executable) -> list[PyProcessBuilder]:
-    """Return the models' builders, sources before destinations."""
+def _grouped(executable: Executable, count: int) -> list[list[PyProcessBuilder]]:
+    """Divide the models' builders among workers, sources before destinations.
+
+    Of models on a loop, or between loops, each may wait for any other within a step: they get a worker each. Models of
+    a Process that ``receives_later`` wait for none.
+    """
     sources: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}
+    targets: dict[AbstractProcess, set[AbstractProcess]] = {process: set() for process in executable.proc_builders}
     for channel in executable.channel_builders:
-        sources[channel.dst_process].add(channel.src_process)
-    return [executable.proc_builders[process] for process in TopologicalSorter(sources).static_order()]
+        if not getattr(channel.dst_process, "receives_later", False):
+            sources[channel.dst_process].add(channel.src_process)
+            targets[channel.src_process].add(channel.dst_process)
+    front = _peeled(sources)
+    left = [process for process in sources if process not in set(front)]
+    back = _peeled({process: targets[process] for process in left})[::-1]
+    loops = [process for process in left if process not in set(back)]
+    share = -(-len(sources) // count)
+    groups = [part[start : start + share] for part in (front, back) for start in range(0, len(part), share)]
+    groups[-(-len(front) // share) : 0] = [[process] for process in loops]
+    return [[executable.proc_builders[process] for process in group] for group in groups]
+
+
+def _peeled(before: Mapping[AbstractProcess, set[AbstractProcess]]) -> list[AbstractProcess]:
+    """Return, in order, those that can stand behind all that must stand before them."""
+    order: list[AbstractProcess] = []
+    placed: set[AbstractProcess] = set()
+    ready = [process for process, others in before.items() if not others]
+    while ready:
+        order += ready
+        placed |= set(ready)
+        ready = [process for process, others in before.items() if process not in placed and others <= placed]
+    return order
 
 
 def _worker_error(error: Exception, trace: str) -> WorkerError:

@@ -56,11 +56,11 @@ def stock_neurons(name: str, neurons: IntegerNeurons) -> StockNeurons:
         )
     if not 0 <= threshold <= STOCK_THRESHOLD_MAX:
         raise BispikError(f"{name}: threshold {threshold} is outside Lava's 0 to {STOCK_THRESHOLD_MAX}")
-    mantissa, exponent = _bias(name, neurons.bias)
+    mantissa, exponent = stock_bias(name, neurons.bias)
     return StockNeurons(dv=neurons.decay, vth=threshold, bias_mant=mantissa, bias_exp=exponent)
 
 
-def _bias(name: str, bias: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def stock_bias(name: str, bias: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Split biases into a 13-bit mantissa and the smallest exponent that makes it fit."""
     mantissa, exponent = bias.copy(), np.zeros_like(bias)
     for _ in range(BIAS_EXPONENT_MAX):

@@ -29,8 +29,11 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND
 from lava.magma.runtime.runtime import Runtime
+from lava.proc.conv.process import Conv
 from lava.proc.dense.process import DelayDense, Dense
-from lava.proc.lif.models import PyLifResetModelBitAcc
-from lava.proc.lif.process import LIFReset
+from lava.proc.lif.models import PyLifModelBitAcc, PyLifResetModelBitAcc
+from lava.proc.lif.process import LIF, LIFReset
+from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.loihi import is_installed as loihi2_is_installed
 from lava.utils.weightutils import SignMode
+from scipy.sparse import csr_matrix

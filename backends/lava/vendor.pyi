@@ -9,17 +9,23 @@ import numpy.typing as npt
 _Class = TypeVar("_Class", bound=type)
 
 class InPort:
+    shape: tuple[int, ...]
+
     def __init__(self, shape: tuple[int, ...]) -> None: ...
     def connect(self, ports: InPort) -> None: ...
 
 class OutPort:
+    shape: tuple[int, ...]
+
     def __init__(self, shape: tuple[int, ...]) -> None: ...
     def connect(self, ports: InPort | OutPort | Sequence[InPort]) -> None: ...
+    def reshape(self, new_shape: tuple[int, ...]) -> OutPort: ...
 
 class Var:
     def __init__(self, shape: tuple[int, ...], init: Any = 0) -> None: ...
     def alias(self, other_var: Var) -> None: ...
     def get(self) -> npt.NDArray[np.float64]: ...
+    def set(self, value: npt.NDArray[Any]) -> None: ...
 
 class ProcessParameters:
     def __getitem__(self, key: str) -> Any: ...
@@ -58,6 +64,69 @@ class DelayDense(Dense):
         num_message_bits: int,
         name: str,
         delays: int,
+    ) -> None: ...
+
+class csr_matrix:  # noqa: N801
+    def __init__(
+        self,
+        entries: tuple[npt.NDArray[Any], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+        shape: tuple[int, int],
+    ) -> None: ...
+
+class Sparse(AbstractProcess):
+    s_in: InPort
+    a_out: OutPort
+
+    def __init__(
+        self, *, weights: csr_matrix, weight_exp: int, sign_mode: SignMode, num_message_bits: int, name: str
+    ) -> None: ...
+
+class DelaySparse(Sparse):
+    def __init__(
+        self,
+        *,
+        weights: csr_matrix,
+        weight_exp: int,
+        sign_mode: SignMode,
+        num_message_bits: int,
+        name: str,
+        delays: csr_matrix,
+    ) -> None: ...
+
+class Conv(AbstractProcess):
+    s_in: InPort
+    a_out: OutPort
+
+    def __init__(
+        self,
+        *,
+        weight: npt.NDArray[np.int32],
+        input_shape: tuple[int, ...],
+        padding: tuple[int, ...],
+        stride: tuple[int, ...],
+        dilation: tuple[int, ...],
+        groups: int,
+        num_message_bits: int,
+        name: str,
+    ) -> None: ...
+
+class LIF(AbstractProcess):
+    a_in: InPort
+    s_out: OutPort
+    u: Var
+    v: Var
+    bias_mant: Var
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        du: int,
+        dv: int,
+        vth: int,
+        bias_mant: npt.NDArray[np.int32],
+        bias_exp: npt.NDArray[np.int32],
+        name: str,
     ) -> None: ...
 
 class LIFReset(AbstractProcess):
@@ -102,6 +171,18 @@ class PyLoihiProcessModel:
 
     def __init__(self, proc_params: ProcessParameters) -> None: ...
     def run_spk(self) -> None: ...
+
+class PyLifModelBitAcc(PyLoihiProcessModel):
+    a_in: PyInPort
+    s_out: PyOutPort
+    u: npt.NDArray[np.int32]
+    v: npt.NDArray[np.int32]
+    du: int
+    dv: int
+    effective_bias: npt.NDArray[np.int32]
+
+    def subthr_dynamics(self, activation_in: npt.NDArray[np.int32]) -> None: ...
+    def reset_voltage(self, spike_vector: npt.NDArray[np.bool_]) -> None: ...
 
 class PyLifResetModelBitAcc(PyLoihiProcessModel):
     a_in: PyInPort

@@ -60,18 +60,16 @@ class ModelFailed(Exception):  # noqa: N818 - it tells the parent, where it beco
 class Workers(MultiProcessing):
     """Lava's message passing by forked processes: our channels, several models to a worker, no orphans."""
 
-    def __init__(self, builders: Sequence[PyProcessBuilder], count: int) -> None:
+    def __init__(self, groups: Sequence[Sequence[PyProcessBuilder]]) -> None:
         """Prepare for models.
 
         Args:
-            builders: of all models, sources before destinations.
-            count: of workers at most.
+            groups: the models' builders, worker by worker; each runs its models in their order.
         """
         super().__init__()
         self.ready = get_context("fork").Semaphore(0)
         """Released once by each worker, when its models are built."""
-        share = -(-len(builders) // count)
-        self._groups = [builders[start : start + share] for start in range(0, len(builders), share)]
+        self._groups = groups
         self.names = [_group_name(group) for group in self._groups] + ["Lava's runtime service"]
         """Of the actors, for messages."""
 

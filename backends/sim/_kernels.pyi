@@ -127,3 +127,94 @@ class Engine:
             counting: what to count.
             counts: (n, segments, scores and partials, T).
         """
+
+class StreamNeurons:
+    """Constants of neurons, (n,) each; see `IntegerStreamNeurons`. ``wide``: currents may need 64 bits."""
+
+    def __init__(
+        self,
+        *,
+        reset: str,
+        spiking: bool,
+        wide: bool,
+        current_decay: npt.NDArray[np.int32],
+        decay: npt.NDArray[np.int32],
+        threshold: npt.NDArray[np.int32],
+        subtract: npt.NDArray[np.int32],
+        bias: npt.NDArray[np.int32],
+        initial: npt.NDArray[np.int32],
+        initial_current: npt.NDArray[np.int32],
+    ) -> None: ...
+
+class StreamPlace:
+    """Where synapses are: from a source to a population, by their numbers."""
+
+    def __init__(self, *, target: int, source: int, exponent: int, delay: int) -> None: ...
+
+class StreamNetwork:
+    """A stream program, built population by population, then synapse by synapse.
+
+    Sources have numbers: the host's input is 0. Weights of dense and one-to-one synapses are kept, not copied.
+    """
+
+    def __init__(self, *, input_size: int, graded: bool) -> None: ...
+    def population(self, neurons: StreamNeurons) -> int:
+        """Add neurons; returns their number."""
+
+    def dense(self, place: StreamPlace, weights: npt.NDArray[np.int8]) -> None:
+        """Add weights (source size, neurons)."""
+
+    def one_to_one(self, place: StreamPlace, weights: npt.NDArray[np.int8]) -> None:
+        """Add weights (neurons,)."""
+
+    def sparse(
+        self,
+        place: StreamPlace,
+        starts: npt.NDArray[np.int64],
+        sources: npt.NDArray[np.int32],
+        weights: npt.NDArray[np.int8],
+    ) -> None:
+        """Add synapses, row by row; see `Sparse`."""
+
+    def convolution(
+        self,
+        place: StreamPlace,
+        weights: npt.NDArray[np.int8],
+        *,
+        source: tuple[int, int, int],
+        target: tuple[int, int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
+        """Add a kernel; see `Convolution`."""
+
+class StreamEngine:
+    """One sequence on a network: state, threads and buffers."""
+
+    def __init__(self, network: StreamNetwork, *, path: str, threads: int) -> None: ...
+    @property
+    def path(self) -> str:
+        """Name of the kernels that run."""
+
+    @property
+    def position(self) -> int:
+        """Steps that have been run."""
+
+    def run(
+        self,
+        values: npt.NDArray[np.int32],
+        *,
+        sent: Items[npt.NDArray[np.int32]],
+        membranes: Items[npt.NDArray[np.int32] | None],
+        clipped: npt.NDArray[np.int64],
+    ) -> None:
+        """Run the next steps and write what every population does; S steps.
+
+        Args:
+            values: the host's input, (S, input size).
+            sent: by population, (S, size).
+            membranes: by population, (S, size).
+            clipped: (populations,), added to: membrane updates that were clipped.
+        """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from bispik.backends.sim import _kernels
 from bispik.models.errors import BispikError
@@ -12,6 +14,11 @@ VARIABLE = "BISPIK_KERNELS"
 
 UNPROVEN = frozenset({"amx"})
 """Kernels that have run with an imitation of their instructions only, on no processor: who wants them names them."""
+
+LARGEST_THREADS = 1024
+"""More threads than any machine runs at once are a mistake."""
+
+Engine = TypeVar("Engine")
 
 
 def available_paths() -> list[str]:
@@ -38,3 +45,22 @@ def chosen_path() -> str:
         reason = "this processor cannot run them" if wanted in built else "this build has no such kernels"
         raise BispikError(f"{VARIABLE}={wanted}: {reason}; here are {', '.join(available)}")
     return wanted
+
+
+def with_threads(make: Callable[[str], Engine], threads: int) -> Engine:
+    """Return the engine that ``make`` makes with the kernels that run here.
+
+    Raises:
+        BispikError: for kernels that are not here, or more threads than there can be.
+    """
+    if not 1 <= threads <= LARGEST_THREADS:
+        raise BispikError(f"--threads {threads}: give 1 to {LARGEST_THREADS}")
+    try:
+        return make(chosen_path())
+    except RuntimeError as error:
+        raise BispikError(f"--threads {threads}: the system gives no more threads: {error}") from error
+
+
+def mode_on(path: str) -> str:
+    """Return in words what runs, by the name of its kernels."""
+    return f"sim: C++ kernels ({path}), bit-exact with the reference"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bispik.backends.activity import Activity, Reading, checked_tokens, require_recordable
 from bispik.backends.counts.chunk import CountedChunk, Demands
 from bispik.backends.sim import _kernels
-from bispik.backends.sim.kernel_path import chosen_path
+from bispik.backends.sim.kernel_path import mode_on, with_threads
 from bispik.backends.sim.network import NativeNetwork, native_network
 from bispik.compiler.program import (
     IntegerAttention,
@@ -20,7 +20,6 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
-from bispik.models.errors import BispikError
 
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
@@ -133,27 +132,18 @@ class SimSession:
         return Reading(accumulators=accumulators, sums=sums.astype(np.int64)), saturations
 
 
-LARGEST_THREADS = 1024
-"""More threads than any machine runs at once are a mistake."""
-
-
 def engine_of(native: NativeNetwork, threads: int) -> _kernels.Engine:
     """Return an engine for a network.
 
     Raises:
         BispikError: for kernels that are not here, or more threads than there can be.
     """
-    if not 1 <= threads <= LARGEST_THREADS:
-        raise BispikError(f"--threads {threads}: give 1 to {LARGEST_THREADS}")
-    try:
-        return _kernels.Engine(native.network, path=chosen_path(), threads=threads)
-    except RuntimeError as error:
-        raise BispikError(f"--threads {threads}: the system gives no more threads: {error}") from error
+    return with_threads(lambda path: _kernels.Engine(native.network, path=path, threads=threads), threads)
 
 
 def mode_of(engine: _kernels.Engine) -> str:
     """Return in words what runs."""
-    return f"sim: C++ kernels ({engine.path}), bit-exact with the reference"
+    return mode_on(engine.path)
 
 
 def saturations_of(program: QuantizedProgram, native: NativeNetwork, clipped: npt.NDArray[np.int64]) -> dict[str, int]:

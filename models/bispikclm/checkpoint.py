@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +18,9 @@ from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.model import BiSpikCLM
 from bispik.models.bispikclm.stored import INDEX, TensorFiles, index_in, read_pt, read_safetensors, read_shards
 from bispik.models.bispikclm.tensors import checked_tensors
-from bispik.models.bispikclm.third_party import from_third_party, is_third_party
+from bispik.models.bispikclm.third_party import from_third_party, is_third_party, third_party_config
 from bispik.models.errors import BispikError, first_line
-from bispik.models.files import read_text, written_whole
+from bispik.models.files import read_text, require_file, written_whole
 
 FORMAT = "bispik-checkpoint"
 VERSION = 1
@@ -96,17 +96,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         BispikError: if the file is missing, is no checkpoint, holds anything but plain tensors and values,
             or has a missing, superfluous, mis-shaped or non-finite tensor.
     """
-    if path.is_dir():
-        path = index_in(path)
-    if not path.is_file():
-        raise BispikError(f"{path}: no such file")
+    path = _found(path)
     files = TensorFiles()
     stored: Mapping[str, Any]
     if path.name.endswith(INDEX):
-        stored = {**_header(path), "tensors": read_shards(path, files)}
+        stored = {**_read_sheet(_sheet(path)), "tensors": read_shards(path, files)}
         files.paths.append(_sheet(path))
     elif path.suffix == ".safetensors":
-        stored = {**_header(path), "tensors": read_safetensors(path, files)}
+        stored = {**_read_sheet(_sheet(path)), "tensors": read_safetensors(path, files)}
         files.paths.append(_sheet(path))
     else:
         stored = read_pt(path, files)
@@ -116,6 +113,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config, tensors = _from_own(stored, str(path))
     checked = checked_tensors(config, tensors, str(path), files.release)
     return Checkpoint(config=config, tensors=checked, sha256=_sha256(files.paths), release=files.release)
+
+
+def load_config(path: Path) -> BiSpikCLMConfig:
+    """Read what a checkpoint says of its network; its tensors are neither read nor checked.
+
+    Raises:
+        BispikError: if the file is missing or is no checkpoint.
+    """
+    path = _found(path)
+    in_sheet = path.suffix == ".safetensors" or path.name.endswith(INDEX)
+    stored = _read_sheet(_sheet(path)) if in_sheet else read_pt(path, TensorFiles())
+    return third_party_config(stored, str(path)) if is_third_party(stored) else _own_config(stored, str(path))
+
+
+def _found(path: Path) -> Path:
+    """Return the file of a checkpoint: a folder stands for the one index of shards in it."""
+    if path.is_dir():
+        return index_in(path)
+    require_file(path)
+    return path
 
 
 def _sheet(path: Path) -> Path:
@@ -132,26 +149,32 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _header(path: Path) -> Mapping[str, Any]:
-    sheet = _sheet(path)
+def _read_sheet(sheet: Path) -> Mapping[str, Any]:
     try:
         header = json.loads(read_text(sheet, "configuration of the checkpoint"))
     except (ValueError, RecursionError) as error:
         raise BispikError(f"{sheet}: not JSON: {first_line(error)}") from error
     if not isinstance(header, dict):
         raise BispikError(f"{sheet}: holds a {type(header).__name__}, not the configuration of a checkpoint")
-    return cast("Mapping[str, Any]", header)
+    return header
 
 
 def _from_own(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:
+    config, tensors = _own_config(stored, where), stored.get("tensors")
+    if not isinstance(tensors, Mapping):
+        raise BispikError(f"{where}: 'tensors' is missing")
+    return config, dict(tensors)
+
+
+def _own_config(stored: Mapping[str, Any], where: str) -> BiSpikCLMConfig:
     if stored.get("format") != FORMAT:
         raise BispikError(f"{where}: not a BiSpikCLM checkpoint: it has no 'format' of '{FORMAT}'")
     if stored.get("version") != VERSION:
         raise BispikError(f"{where}: checkpoint version {stored.get('version')}; this bispik reads version {VERSION}")
-    config, tensors = stored.get("config"), stored.get("tensors")
-    if not isinstance(config, Mapping) or not isinstance(tensors, Mapping):
-        raise BispikError(f"{where}: 'config' or 'tensors' is missing")
+    config = stored.get("config")
+    if not isinstance(config, Mapping):
+        raise BispikError(f"{where}: 'config' is missing")
     try:
-        return BiSpikCLMConfig.from_dict(config), dict(tensors)
+        return BiSpikCLMConfig.from_dict(config)
     except BispikError as error:
         raise BispikError(f"{where}: {error}") from error

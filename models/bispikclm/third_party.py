@@ -43,11 +43,20 @@ def is_third_party(stored: Mapping[str, Any]) -> bool:
 def from_third_party(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMConfig, dict[str, Tensor]]:
     """Translate to our configuration and tensor names.
 
+    Raises:
+        BispikError: for a missing configuration value, an untied head, or a tensor that has no place.
+    """
+    return third_party_config(stored, where), _renamed(stored["student"], where)
+
+
+def third_party_config(stored: Mapping[str, Any], where: str) -> BiSpikCLMConfig:
+    """Translate to our configuration.
+
     That code has a LayerNorm in front of both parts of a block, a ramped real current into the first block,
     neurons between A*V and the output projection and on the block's sum, and a hard reset.
 
     Raises:
-        BispikError: for a missing configuration value, an untied head, or a tensor that has no place.
+        BispikError: for a missing or unusable configuration value.
     """
     values = stored["config"].get("model", stored["config"])
     if not isinstance(values, Mapping):
@@ -56,7 +65,7 @@ def from_third_party(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMCo
         input_scale = values.get("input_scale")
         if input_scale is None:
             input_scale = 1.0 / values["initializer_range"]
-        config = BiSpikCLMConfig.from_dict(
+        return BiSpikCLMConfig.from_dict(
             {
                 "vocab_size": values["vocab_size"],
                 "hidden_size": values["hidden_size"],
@@ -85,7 +94,6 @@ def from_third_party(stored: Mapping[str, Any], where: str) -> tuple[BiSpikCLMCo
         raise BispikError(f"{where}: config.model has an unusable value: {error}") from error
     except BispikError as error:
         raise BispikError(f"{where}: {error}") from error
-    return config, _renamed(stored["student"], where)
 
 
 def _renamed(student: Mapping[Any, Any], where: str) -> dict[str, Tensor]:

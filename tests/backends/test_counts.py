@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -178,22 +180,41 @@ def test_one_large_neurocore_has_local_messages_only() -> None:
     assert counts.total("hop_x", "hop_y", "chip_crossing", "message_interchip") == 0
 
 
-@given(forms, seeds)
+@given(forms, seeds, st.sampled_from([200, 400, 120_000]))
 @settings(max_examples=20)
-def test_step_loads_hold_the_busiest_neurocore(form: Form, seed: int) -> None:
+def test_step_loads_hold_the_busiest_neurocore(form: Form, seed: int, memory: int) -> None:
     program = random_program(seed, **form)
-    mapped = scattered(program, seed)
-    tokens = random_tokens(program, seed)
-    session, counter = ReferenceSession(program), EventCounter(mapped)
-    counts = counter.count(session.feed(tokens[:1]))
-    load, depth = counts.load, max(mapped.skew[part.node] for core in mapped.neurocores for part in core.slices)
-    steps = program.steps_per_token
-    assert load.pipelined.shape[:2] == (1, steps)
-    assert load.sequential.shape[:2] == (1, steps + depth)
-    # Whatever the schedule, no step's maximum is more than all synops, and all maxima together are at least one core's.
-    busiest = counts.by_neurocore(*SYNOPS.values()).max()
-    for table in (load.pipelined, load.sequential):
-        assert busiest <= table.max(axis=2).sum() <= counts.synops
+    mapped = scattered(program, seed, target_of(form, memory))
+    activity = run(program, seed)
+    counts = count_events(mapped, activity)
+    tokens, steps = len(activity.token_ids), program.steps_per_token
+    pipelined = np.zeros((tokens, steps, len(counts.load.updates)), np.int64)
+    sequential = np.zeros((tokens, steps + counts.depth, len(counts.load.updates)), np.int64)
+    for core in mapped.neurocores:
+        group = counts.load.updates.tolist().index(sum(part.use["neurons"] for part in core.slices))
+        at_once, behind = np.zeros_like(pipelined[..., 0]), np.zeros_like(sequential[..., 0])
+        for part in core.slices:
+            for token in range(tokens):
+                for step in range(steps):
+                    oracle = Oracle(mapped, activity)
+                    oracle.receive(part, token, step)
+                    synops = sum(oracle.counts[event] for event in SYNOPS.values())
+                    at_once[token, step] += synops
+                    behind[token, step + mapped.skew[part.node]] += synops
+        np.maximum(pipelined[..., group], at_once, out=pipelined[..., group])
+        np.maximum(sequential[..., group], behind, out=sequential[..., group])
+    np.testing.assert_array_equal(counts.load.pipelined, pipelined)
+    np.testing.assert_array_equal(counts.load.sequential, sequential)
+
+
+def test_a_plan_is_made_once_and_goes_with_its_mapping() -> None:
+    mapped = scattered(random_program(1), 0)
+    plan = EventCounter(mapped).plan
+    assert EventCounter(mapped).plan is plan
+    kept = weakref.ref(mapped)
+    del mapped
+    gc.collect()
+    assert kept() is None
 
 
 def test_tokens_left_out_are_noticed_where_they_matter() -> None:

@@ -36,7 +36,7 @@ def test_a_part_runs(part: str) -> None:
 def test_the_example_part_runs(tmp_path: Path) -> None:
     program = random_program(0, window=16)
     mapped, ids = scattered(program, 0), random_tokens(program, 0)[:4].tolist()
-    assert len(counting_costs(mapped, ids, "a network", tmp_path, TINY_SIZES)) == 4
+    assert len(counting_costs(mapped, ids, "a network", tmp_path, TINY_SIZES)) == 5
     (line,) = example.against_lava(mapped, ids, TINY_SIZES)
     assert line.value is not None
 

@@ -46,14 +46,15 @@ def test_backends_agree_on_ternary_spikes(compiled_ternary: Path, tmp_path: Path
 def assert_backends_agree(program: Path, capsys: Capture) -> None:
     capsys.readouterr()  # what compiling it printed
     results = []
-    for backend in ("sim", "reference", "lava"):
+    backends = ["sim", "reference", "lava", "onnx"]
+    for backend in backends:
         assert run_main([str(program), *PROMPT, "--backend", backend, "--max-new-tokens", "4", "--json"]) == 0
         results.append(json.loads(capsys.readouterr().out))
     assert set(results[0]) >= {"backend", "execution_mode", "text", "tokens", "spikes", "counts", "seconds"}
-    assert [result["backend"] for result in results] == ["sim", "reference", "lava"]
+    assert [result["backend"] for result in results] == backends
     assert results[0]["spikes"] > 0
     for key in ("text", "tokens", "spikes", "counts"):
-        assert results[0][key] == results[1][key] == results[2][key]
+        assert all(result[key] == results[0][key] for result in results)
 
 
 def test_sampling_is_reproducible_and_depends_on_the_seed(compiled: Path, capsys: Capture) -> None:

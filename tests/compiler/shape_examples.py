@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from bispik.compiler.program import NeuronProgram
 from bispik.compiler.shapes import InputShape, NetworkShape, NodeShape, network_shape
 
@@ -72,4 +74,17 @@ def language_model(
 
 
 EXAMPLE = language_model()
-OPT_125M = language_model(layers=12, hidden=768, inner=3072, heads=12, vocabulary=50272, window=1024)
+
+
+class Sizes(TypedDict):
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    vocabulary: int
+
+
+SIZES_125M = Sizes(layers=12, hidden=768, inner=3072, heads=12, vocabulary=50272)
+SIZES_350M = Sizes(layers=24, hidden=1024, inner=4096, heads=16, vocabulary=50272)
+SIZES_1_3B = Sizes(layers=24, hidden=2048, inner=8192, heads=32, vocabulary=50272)
+OPT_125M = language_model(**SIZES_125M, window=1024)

@@ -261,6 +261,6 @@ def test_a_network_of_another_tool_is_refused_by_name(tmp_path: Path) -> None:
     message = refusal(tmp_path / "other.nir")
     assert "not written by bispik-compile" in message
     assert "2 Affine, 2 Input, 1 LIF, 2 NIRGraph, 2 Output" in message
-    assert "not supported yet" in message
+    assert "--convention" in message
     nir.write(tmp_path / "neuron.nir", lif)
     assert "nodes: 1 LIF)" in refusal(tmp_path / "neuron.nir")

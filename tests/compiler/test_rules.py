@@ -23,6 +23,7 @@ from bispik.compiler.program import (
 )
 from bispik.compiler.rules import MAPPING_RULES, NEUROCORE_RULES, check
 from bispik.compiler.rules_integers import PROGRAM_RULES, graded_spikes_fit_their_payload
+from bispik.compiler.shapes import program_shape
 from bispik.compiler.target import Limit
 from bispik.models.errors import BispikError
 from tests.mappings import small_target
@@ -244,7 +245,7 @@ def violations(broken: MappedProgram) -> list[tuple[str, str]]:
         for rule in NEUROCORE_RULES
         for text in rule(core, broken.target)
     ]
-    found += [(rule.__name__, text) for rule in MAPPING_RULES for text in rule(broken)]
+    found += [(rule.__name__, text) for rule in MAPPING_RULES for text in rule(broken, program_shape(broken.program))]
     return found + [(rule.__name__, text) for rule in PROGRAM_RULES for text in rule(broken.program, broken.target)]
 
 

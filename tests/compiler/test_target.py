@@ -40,6 +40,18 @@ def test_a_users_own_sheet_is_read_from_its_path(tmp_path: Path) -> None:
     assert target.sha256 != load_target("loihi2").sha256
 
 
+def test_a_chip_may_have_fewer_usable_neurocores() -> None:
+    target = load_target("loihi2")
+    fewer = target.with_usable_neurocores(100)
+    assert fewer.neurocores(fewer.system("kapoho-point")) == 800
+    assert (fewer.chips(100), fewer.chips(101)) == (1, 2)
+    assert fewer.smallest_system(101) == fewer.system("kapoho-point")
+    assert fewer.sha256 != target.sha256
+    assert target.with_usable_neurocores(120) == target
+    with pytest.raises(BispikError, match=r"--usable-neurocores 129: a chip of loihi2 has 128; choose 1 to 128"):
+        target.with_usable_neurocores(129)
+
+
 def test_an_unknown_target_lists_those_that_exist() -> None:
     with pytest.raises(BispikError, match=r"target 'loihi9': unknown; choose one of .*loihi2"):
         load_target("loihi9")

@@ -197,9 +197,10 @@ void test_attend(Random& random, const Kernels& kernels) {
         query[i] = any() & (left >= 64 ? ~0ull : (1ull << left) - 1);
     }
 
-    const std::int64_t clipped =
-        kernels.attend({steps, signs, head_dim, words, stored, window, query.data(), keys.data(), values.data(),
-                        exponent, constants.neurons, spikes.data(), output.data()});
+    const HeadQuery head_query{
+        steps,         signs,    head_dim,          words,         stored,       window, query.data(), keys.data(),
+        values.data(), exponent, constants.neurons, spikes.data(), output.data()};
+    const std::int64_t clipped = kernels.attend(head_query);
     std::int64_t wanted_clipped = 0;
     Numbers wanted(output.size(), 0);
     const auto signed_bits = [&](auto read) {  // read(sign): the bit of plus, less that of minus
@@ -229,6 +230,9 @@ void test_attend(Random& random, const Kernels& kernels) {
     }
     expect_same(&clipped, &wanted_clipped, 1, "attend, clipped");
     expect_same(output.data(), wanted.data(), output.size(), "attend, output");
+    std::fill(output.begin(), output.end(), 7);
+    kernels.mix_values(head_query);
+    expect_same(output.data(), wanted.data(), output.size(), "mix_values");
     for (std::size_t row = 0; stored % 64 != 0 && row < rows; ++row) {
         expect(spikes[row * blocks + at(stored) / 64] >> (stored % 64) == 0,
                "attend: spikes of tokens that are not stored");
@@ -249,6 +253,14 @@ void test_masks(Random& random, const Kernels& kernels) {
     kernels.count_masks(masks.data(), size, steps, counts.data());
     expect_same(counts.data(), wanted.data(), wanted.size(), "count_masks");
 
+    Exact<std::int32_t> values(at(steps) * size, random.number(0, 15));
+    for (std::int32_t& value : values) value = random.one_of({0, 0, 1, -1, 256, INT32_MIN});
+    Numbers wanted_marks(size, 0);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        wanted_marks[i % size] |= std::int64_t{values[i] != 0} << (i / size);
+    kernels.mark_nonzero(values.data(), size, steps, masks.data());
+    expect_same(masks.data(), wanted_marks.data(), size, "mark_nonzero");
+
     const int step = random.number(0, kMaximalSteps - 1), position = random.number(0, 63);
     Exact<std::uint64_t> words(size, random.number(0, 7));
     std::vector<std::uint64_t> wanted_words(size);
@@ -259,6 +271,14 @@ void test_masks(Random& random, const Kernels& kernels) {
     }
     kernels.set_bits(masks.data(), size, step, position, words.data());
     expect_same(words.data(), wanted_words.data(), size, "set_bits");
+
+    if (size == 0) return;
+    const int first = random.number(0, 64 * static_cast<int>(size) - 1);
+    const int last = random.number(first + 1, 64 * static_cast<int>(size));
+    std::int64_t wanted_bits = 0;
+    for (int i = first; i < last; ++i) wanted_bits += bit(words, at(i / 64), at(i % 64));
+    const std::int64_t bits = kernels.count_bits(words.data(), first, last);
+    expect_same(&bits, &wanted_bits, 1, "count_bits");
 }
 
 }  // namespace
@@ -269,6 +289,7 @@ void test_kernels(Random& random, const Kernels& kernels) {
     test_run_neurons(random, kernels);
     test_attend(random, kernels);
     test_masks(random, kernels);
+    test_stream_kernels(random, kernels);
 }
 
 }  // namespace bispik::test

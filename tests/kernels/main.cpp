@@ -37,6 +37,7 @@ int main(int count, char** arguments) {
         }
     }
     check("engine", test::test_engine);
+    check("stream networks", test::test_stream);
     check("pool", test::test_pool);
     return 0;
 }

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, load_config, save_checkpoint
 from bispik.models.errors import BispikError
 from tests.checkpoints import random_checkpoint
 
@@ -120,6 +120,33 @@ def test_an_archive_that_lacks_part_of_a_tensor_is_refused(checkpoint: Checkpoin
         load_checkpoint(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_configuration_alone_can_be_read(checkpoint: Checkpoint, tmp_path: Path, name: str) -> None:
+    save_checkpoint(checkpoint, tmp_path / name)
+    assert load_config(tmp_path / name) == checkpoint.config
+
+
+def test_the_configuration_of_a_file_of_an_older_pytorch(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    torch.save(stored(checkpoint), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert load_config(tmp_path / "old.pt") == checkpoint.config
+
+
+def test_the_configuration_needs_no_tensor_to_be_right(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    values = stored(checkpoint)
+    values["tensors"]["final_norm.weight"].fill_(float("nan"))
+    torch.save(values, tmp_path / "nan.pt")
+    assert load_config(tmp_path / "nan.pt") == checkpoint.config
+
+
+@pytest.mark.parametrize("key", ["format", "version", "config"])
+def test_a_file_that_is_no_checkpoint_has_no_configuration(checkpoint: Checkpoint, tmp_path: Path, key: str) -> None:
+    values = stored(checkpoint)
+    del values[key]
+    torch.save(values, tmp_path / "other.pt")
+    with pytest.raises(BispikError, match=rf"other.pt: .*{key}"):
+        load_config(tmp_path / "other.pt")
+
+
 def test_half_precision_halves_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(checkpoint, tmp_path / "single.safetensors")
     save_checkpoint(checkpoint, tmp_path / "half.safetensors", torch.float16)
@@ -166,8 +193,8 @@ NAN, INFINITY = float("nan"), float("inf")
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no format": (lambda v: v.pop("format"), "not a BiSpikCLM checkpoint"),
     "other version": (lambda v: v.update(version=2), "version 2"),
-    "no config": (lambda v: v.pop("config"), "'config' or 'tensors' is missing"),
-    "tensors is a list": (lambda v: v.update(tensors=[1]), "'config' or 'tensors' is missing"),
+    "no config": (lambda v: v.pop("config"), "'config' is missing"),
+    "tensors is a list": (lambda v: v.update(tensors=[1]), "'tensors' is missing"),
     "missing tensor": (lambda v: v["tensors"].pop(FC1), f"1 tensors are missing, the first is {FC1}"),
     "superfluous tensor": (lambda v: v["tensors"].update(more=torch.ones(1)), "the first is more"),
     "tensor name is a number": (lambda v: v["tensors"].update({7: torch.ones(1)}), "the first is 7"),

@@ -13,6 +13,7 @@ from bispik.models.bispikclm.checkpoint import load_checkpoint
 from bispik.models.bispikclm.config import BiSpikCLMConfig
 from bispik.models.bispikclm.data import train_tokenizer
 from bispik.models.bispikclm.model import BiSpikCLM
+from bispik.models.bispikclm.named_shapes import list_shapes, load_shape
 from bispik.models.bispikclm.run_config import TrainingRun, load_run
 from bispik.models.bispikclm.run_log import read_log
 from tests.models.runs import KilledError, losses, train, write_run
@@ -50,6 +51,12 @@ def test_a_sheet_has_the_published_settings(size: str) -> None:
     assert weights == (0.2, 0.1, 0.1, 0.3, 0.3)
     assert run.data.train != run.data.validation
     assert run.data.max_tokens == TOKENS[size]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_packaged_shape_is_the_sheets(size: str) -> None:
+    assert load_shape(f"opt-{size}") == load_shape(str(sheet(size))) == load_run(sheet(size)).model
+    assert set(list_shapes()) == {f"opt-{name}" for name in SIZES}
 
 
 @pytest.mark.parametrize("size", SIZES)

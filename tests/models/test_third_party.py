@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bispik.models.bispikclm.checkpoint import load_checkpoint
+from bispik.models.bispikclm.checkpoint import load_checkpoint, load_config
 from bispik.models.errors import BispikError
 from tests.checkpoints import recorded_spikes
 from tests.third_party import OURS, D, L, V, third_party_checkpoint, third_party_run
@@ -40,6 +40,7 @@ def test_an_explicit_input_scale_and_no_readout_scale(tmp_path: Path) -> None:
     config = load_checkpoint(tmp_path / "student.pt").config
     assert config.input_scale == 30.0
     assert not config.readout_scale
+    assert load_config(tmp_path / "student.pt") == config
 
 
 @pytest.mark.parametrize(

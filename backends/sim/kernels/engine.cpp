@@ -82,6 +82,7 @@ void Engine::run_block(std::span<const Place> places, std::size_t first, const s
         if (spikes.minus)
             output.minus.assign(spikes.minus + first * size, spikes.minus + (first + places.size()) * size);
     }
+    if (results.counts) sent_.start(network_, counting);
     for (int index = 0; index < static_cast<int>(network_.nodes.size()); ++index) {
         const Node& node = network_.nodes[static_cast<std::size_t>(index)];
         const std::size_t size = static_cast<std::size_t>(node.size);
@@ -122,6 +123,7 @@ void Engine::run_block(std::span<const Place> places, std::size_t first, const s
                 break;
             }
         }
+        if (results.counts) sent_.add(block_, index, kernels_);
         if (std::int16_t* out = find(record.outputs, index)) record_outputs(block_, index, out + first * steps * size);
     }
     if (results.counts) {

@@ -52,17 +52,19 @@ struct Counting {
     std::vector<PartialSegment> partials;
 };
 
-// By node: masks of the steps in which its channels sent anything, [tokens][size] of the last block that was counted.
+// By node: masks of the steps in which its channels sent anything, [tokens][size] of a block.
 class Sent {
  public:
-    void update(const Block& block, const Counting& counting);
+    // Forget the last block; only nodes that are counted will have masks.
+    void start(const Network& network, const Counting& counting);
+    // Take what a node has just sent, while it is still in a cache.
+    void add(const Block& block, int index, const Kernels& kernels);
     const std::uint8_t* masks(int node) const { return masks_[static_cast<std::size_t>(node)]; }
 
  private:
-    void make(const Block& block, int index);
-
     std::vector<std::vector<std::uint8_t>> made_;
     std::vector<const std::uint8_t*> masks_;  // null for nodes that nobody counts
+    std::vector<char> wanted_;
 };
 
 struct Results {
@@ -111,7 +113,7 @@ void run_population(Block& block, int index, const Kernels& kernels, Pool& pool,
 void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool);
 void run_readout(Block& block, int index, const Kernels& kernels, Pool& pool, std::int64_t* accumulators,
                  std::int32_t* sums);
-void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, Sent& sent,
+void count_block(const Block& block, const Counting& counting, const Kernels& kernels, Pool& pool, const Sent& sent,
                  std::int32_t* counts);
 
 // --- Where 32 bits do not suffice: see wide.cpp ---

@@ -7,19 +7,13 @@
 
 #include <cstring>
 
+#include "generic_numbers.hpp"
+#include "generic_stream.hpp"
 #include "kernels.hpp"
 
 namespace bispik {
 namespace {
 namespace generic {
-
-// Not the standard library's, whose functions have one copy in the whole program as well.
-constexpr int least(int one, int other) { return one < other ? one : other; }
-constexpr int within(int low, int value, int high) { return value < low ? low : value > high ? high : value; }
-
-constexpr std::int32_t kMembraneMax = (1 << 23) - 1;
-constexpr int kDecayBits = 12;
-constexpr int kLanes = 64;  // neurons that are run together; their state stays in the first-level cache
 
 // --- Synapses ---
 
@@ -79,20 +73,6 @@ inline void add_rows(const ActiveRows& active, int width, std::int32_t* sums, st
 }
 
 // --- Neurons ---
-
-// sign(v) * ((|v| * keep) >> 12) in 32 bits: with |v| = 4096 a + b it is a * keep + ((b * keep) >> 12).
-template <bool kSmall>
-inline std::int32_t decayed(std::int32_t membrane, std::int32_t keep) {
-    const auto magnitude = static_cast<std::uint32_t>(membrane < 0 ? -membrane : membrane);
-    const auto factor = static_cast<std::uint32_t>(keep);
-    std::uint32_t kept;
-    if constexpr (kSmall) {
-        kept = (magnitude * factor) >> kDecayBits;
-    } else {
-        kept = (magnitude >> kDecayBits) * factor + (((magnitude & 4095u) * factor) >> kDecayBits);
-    }
-    return membrane < 0 ? -static_cast<std::int32_t>(kept) : static_cast<std::int32_t>(kept);
-}
 
 // State of up to kLanes neurons between two steps.
 struct Lanes {
@@ -266,6 +246,26 @@ inline void set_bits(const std::uint8_t* masks, std::size_t size, int step, int 
     }
 }
 
+inline void mark_nonzero(const std::int32_t* __restrict values, std::size_t size, int steps,
+                         std::uint8_t* __restrict masks) {
+    std::memset(masks, 0, size);
+    for (int t = 0; t < steps; ++t, values += size) {
+        for (std::size_t i = 0; i < size; ++i) masks[i] |= static_cast<std::uint8_t>((values[i] != 0) << t);
+    }
+}
+
+inline std::int32_t count_bits(const std::uint64_t* words, int first, int last) {
+    const int end = (last - 1) / 64;
+    std::int32_t count = 0;
+    for (int word = first / 64; word <= end; ++word) {
+        std::uint64_t bits = words[word];
+        if (word == first / 64) bits &= ~0ull << (first % 64);
+        if (word == end) bits &= ~0ull >> (63 - (last - 1) % 64);
+        count += bits_in(bits);
+    }
+    return count;
+}
+
 inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) {
         std::int32_t count = 0;
@@ -282,7 +282,21 @@ inline void count_masks(const std::uint8_t* masks, std::size_t size, int steps, 
 
 // The table of a file that has no kernels of its own.
 inline Kernels table(const char* name) {
-    return {name, add_rows, nullptr, nullptr, run_neurons, attend, set_bits, count_masks};
+    Kernels made{};
+    made.name = name;
+    made.add_rows = add_rows;
+    made.run_neurons = run_neurons;
+    made.attend = attend;
+    made.mix_values = mix_values;
+    made.set_bits = set_bits;
+    made.mark_nonzero = mark_nonzero;
+    made.count_bits = count_bits;
+    made.count_masks = count_masks;
+    made.add_events = add_events;
+    made.add_map = add_map<std::uint32_t>;
+    made.run_stream = run_stream;
+    made.collect = collect;
+    return made;
 }
 
 }  // namespace generic

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "stream_kernels.hpp"
+
 namespace bispik {
 
 inline constexpr int kMaximalSteps = 8;
@@ -16,6 +18,7 @@ inline constexpr int kRowsAtOnce = 8;      // `ActiveRows` are padded to a multi
 inline constexpr int kRowsAhead = 64;      // readable entries behind the last row, for prefetching
 inline constexpr int kDepthAtOnce = 64;    // rows of a tile come in such groups
 inline constexpr int kColumnsAtOnce = 64;  // width of an interleaved tile
+inline constexpr int kPlacesBehind = 16;   // that `collect` may write behind the last one
 
 // The rows of a weight matrix whose source output is not 0 in at least one column, in ascending order.
 struct ActiveRows {
@@ -95,11 +98,37 @@ struct Kernels {
     // Returns how many membrane updates were clipped.
     std::int64_t (*attend)(const HeadQuery& query);
 
+    // query.output[t][d] = sum over stored tokens of spike * value; keys and neurons are not looked at.
+    void (*mix_values)(const HeadQuery& query);
+
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);
 
+    // Bit t of masks[i] = whether values[t * size + i] is not 0, for i < size and t < steps.
+    void (*mark_nonzero)(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks);
+
+    // Returns how many of bits [first, last) are set, 64 of them in a word; first < last.
+    std::int32_t (*count_bits)(const std::uint64_t* words, int first, int last);
+
     // counts[t] = channels of which bit t is set, for t < steps.
     void (*count_masks)(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts);
+
+    // --- Stream networks ---
+
+    // sums[j] += sum over events of (value * weights[source * stride + j]) << shift, for j < width.
+    void (*add_events)(const std::int8_t* weights, std::size_t stride, const Events& events, int width,
+                       std::uint32_t* sums);
+
+    // sums[n - first] += what events cause at neuron n of a map, for first <= n < first + width.
+    void (*add_map)(const MapSynapses& map, const Events& events, int first, int width, std::uint32_t* sums);
+
+    // Returns how many membrane updates were clipped to 24 bits. Currents, and biases plus subtractions, are below 2^30
+    // in magnitude.
+    std::int64_t (*run_stream)(const StreamNeurons& neurons, const StreamRun& run);
+
+    // Write the places of all values other than 0, in order, and return how many there are. `places` has room for
+    // kPlacesBehind more than size.
+    int (*collect)(const std::int32_t* values, int size, std::int32_t* places);
 };
 
 }  // namespace bispik

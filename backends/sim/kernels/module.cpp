@@ -1,14 +1,13 @@
 // What Python sees of the engine. Arrays that are handed over are kept alive as long as the network: weights may be
 // mapped from a file.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "module.hpp"
+
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <set>
@@ -19,15 +18,9 @@
 #include "engine.hpp"
 #include "paths.hpp"
 
-namespace nb = nanobind;
-
 namespace bispik {
 namespace {
 
-template <typename Value, int kAxes>
-using Array = nb::ndarray<const Value, nb::ndim<kAxes>, nb::c_contig, nb::device::cpu>;
-template <typename Value, int kAxes>
-using Target = nb::ndarray<Value, nb::ndim<kAxes>, nb::c_contig, nb::device::cpu>;
 using AnyWeights = nb::ndarray<const std::int8_t, nb::c_contig, nb::device::cpu>;
 
 struct NeuronArguments {
@@ -35,14 +28,6 @@ struct NeuronArguments {
     bool hard, ternary, small, wide;
     Array<std::int32_t, 1> threshold, subtract, bias;
 };
-
-void expect(bool holds, const char* message) {
-    if (!holds) throw nb::value_error(message);
-}
-
-std::vector<std::int32_t> copied(const Array<std::int32_t, 1>& array) {
-    return {array.data(), array.data() + array.shape(0)};
-}
 
 // Builds a Network node by node; each method returns the node's index.
 class Builder {
@@ -223,8 +208,7 @@ class Runner {
              const std::vector<std::pair<int, Target<std::int32_t, 3>>>& membranes,
              std::optional<Target<std::int64_t, 2>> accumulators, std::optional<Target<std::int32_t, 2>> readout_sums,
              Target<std::int64_t, 1> clipped, const Counting* counting, std::optional<Target<std::int32_t, 3>> counts) {
-        expect(!running_.test_and_set(), "this engine is running already; every thread needs its own");
-        const Running until_the_end{running_};
+        const Running until_the_end(running_);
         std::vector<Place> places;
         std::set<const Sequence*> seen;
         for (const auto& [sequence, ids] : feed) {
@@ -289,21 +273,12 @@ class Runner {
                         clipped.data(), counts ? counts->data() : nullptr};
         const Counting none;
         nb::gil_scoped_release released;
-        engine_.run(places, spikes, record, results, counting ? *counting : none, [] {
-            nb::gil_scoped_acquire acquired;
-            if (PyErr_CheckSignals() != 0) throw nb::python_error();
-        });
+        engine_.run(places, spikes, record, results, counting ? *counting : none, check_signals);
     }
 
     std::string path() const { return engine_.kernels().name; }
 
  private:
-    // Says that the engine may run again, however a run ends.
-    struct Running {
-        std::atomic_flag& flag;
-        ~Running() { flag.clear(); }
-    };
-
     static int checked(int threads) {
         expect(threads >= 1, "at least one thread");
         return threads;
@@ -332,6 +307,7 @@ class Runner {
 
 NB_MODULE(_kernels, m) {
     using namespace bispik;
+    bind_streams(m);
     m.def(
         "normalise",
         [](Array<std::int32_t, 1> values, Target<std::int32_t, 1> out, int fraction_bits, int root_bits,

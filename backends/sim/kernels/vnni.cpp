@@ -188,6 +188,19 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
 
 // --- Counting ---
 
+void mark_nonzero(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks) {
+    for (std::size_t i = 0; i < size; i += 16) {
+        const __mmask16 exists = static_cast<__mmask16>(size - i < 16 ? (1u << (size - i)) - 1 : 0xffff);
+        __m128i marks = _mm_setzero_si128();
+        for (int t = 0; t < steps; ++t) {
+            const __m512i some = _mm512_maskz_loadu_epi32(exists, values + static_cast<std::size_t>(t) * size + i);
+            const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << t));
+            marks = _mm_or_si128(marks, _mm_maskz_mov_epi8(_mm512_test_epi32_mask(some, some), bit));
+        }
+        _mm_mask_storeu_epi8(masks + i, exists, marks);
+    }
+}
+
 void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::int32_t* counts) {
     for (int t = 0; t < steps; ++t) counts[t] = 0;
     for (std::size_t i = 0; i < size; i += 64) {
@@ -200,6 +213,23 @@ void count_masks(const std::uint8_t* masks, std::size_t size, int steps, std::in
     }
 }
 
+// --- Stream networks ---
+
+int collect(const std::int32_t* values, int size, std::int32_t* places) {
+    int count = 0;
+    __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int j = 0; j < size; j += 16) {
+        const __mmask16 exist = size - j < 16 ? static_cast<__mmask16>((1u << (size - j)) - 1) : 0xFFFF;
+        const __m512i some = _mm512_maskz_loadu_epi32(exist, values + j);
+        const __mmask16 sent = _mm512_test_epi32_mask(some, some);
+        // Compressed in a register: storing with compression is slow on some processors.
+        _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(sent, index));
+        count += generic::bits_in(sent);
+        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+    }
+    return count;
+}
+
 }  // namespace
 
 const Kernels& vnni_kernels() {
@@ -209,7 +239,10 @@ const Kernels& vnni_kernels() {
         made.interleave = interleave;
         made.multiply = multiply;
         made.attend = attend;
+        made.mix_values = mix_values;
+        made.mark_nonzero = mark_nonzero;
         made.count_masks = count_masks;
+        made.collect = collect;
         return made;
     }();
     return kernels;

@@ -92,6 +92,13 @@ inline void mix_64_values(const HeadQuery& query, int step, int first) {
     }
 }
 
+inline void mix_values(const HeadQuery& query) {
+    if (query.signs != 1 || query.head_dim % 64 != 0) return generic::mix_values(query);
+    for (int t = 0; t < query.steps; ++t) {
+        for (int first = 0; first < query.head_dim; first += 64) mix_64_values(query, t, first);
+    }
+}
+
 inline std::int64_t attend(const HeadQuery& query) {
     if (query.signs != 1 || query.neurons.ternary || !query.neurons.small) return generic::attend(query);
     for (int first = 0; first < query.stored; first += 64) {
@@ -100,13 +107,7 @@ inline std::int64_t attend(const HeadQuery& query) {
         (query.neurons.hard ? spike_64_scores<true> : spike_64_scores<false>)(query, static_cast<std::size_t>(first),
                                                                               exists);
     }
-    if (query.head_dim % 64 != 0) {
-        generic::mix_values(query);
-        return 0;
-    }
-    for (int t = 0; t < query.steps; ++t) {
-        for (int first = 0; first < query.head_dim; first += 64) mix_64_values(query, t, first);
-    }
+    mix_values(query);
     return 0;
 }
 

@@ -1,0 +1,1 @@
+"""Stream programs on Lava."""

@@ -1,0 +1,1 @@
+"""Backends for stream programs: networks that live in time steps, without tokens."""

@@ -1,0 +1,258 @@
+"""``bispik-compile`` for a network in NIR of another tool: integers, neurocores, verification, account of energy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from bispik.backends.stream.activity import StreamActivity
+from bispik.backends.stream.counts import StreamCounter, StreamCounts
+from bispik.backends.stream.encode import Steps
+from bispik.backends.stream.run import StreamRun, run_stream
+from bispik.backends.stream.verify import verify_stream
+from bispik.cli.common import console, print_json, progress, target_of
+from bispik.cli.compile_flow import Stages
+from bispik.cli.plan_report import plan_values, print_plan
+from bispik.cli.stream_options import ENCODING, read_sequences, refuse_options
+from bispik.cli.stream_tables import program_json, verification_table
+from bispik.compiler.plan import require_room
+from bispik.compiler.stream.artifact import save_stream
+from bispik.compiler.stream.doubts import doubts
+from bispik.compiler.stream.mapping import MappedStream, map_stream, plan_stream
+from bispik.compiler.stream.network import StreamNetwork
+from bispik.compiler.stream.nir_read import read_nir_stream
+from bispik.compiler.stream.program import StreamProgram
+from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
+from bispik.energy.profiles import default_profile, load_profile
+from bispik.energy.stream_html import StreamReportInput, render_stream_html
+from bispik.energy.stream_report import StreamEnergyReport, stream_account, stream_json, stream_tables
+from bispik.models.errors import BispikError
+from bispik.models.files import folder_written_whole
+
+RANDOM_STEPS = 200
+"""Time steps of the random input that stands in where the user gives none."""
+
+RANDOM_RATE = 0.1
+"""Share of its channels that are not 0 in a step."""
+
+SAMPLES_MAX = 16
+"""Samples of a batch that the network is verified on."""
+
+FOR_TEXT = {
+    "window": None,
+    "held_out": None,
+    "tokenizer": None,
+    "prompt": None,
+    "head": "chip",
+    "dump_after": None,
+    "temperature": 0.0,
+    "top_k": 0,
+}
+"""Options that only language models have, with their defaults."""
+
+EMITTED = {"netx": "network.net", "onnx": "network.onnx"}
+"""Files of other tools, by the name of ``--emit``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompiledStream:
+    """What came out."""
+
+    mapped: MappedStream
+    doubts: tuple[str, ...]
+    counts: StreamCounts
+    """Of the sequences that the network was verified on."""
+    energy: StreamEnergyReport
+    run: StreamRun | None
+    """Of the first of them, on the backend that the user asked for."""
+    seconds: dict[str, float]
+    """Wall time by stage."""
+
+
+def compile_stream(options: argparse.Namespace) -> int:
+    """Compile, verify, account, write the artifacts and print the tables."""
+    refuse_options(options, FOR_TEXT, f"is for language models; {options.source} is a network in NIR")
+    if options.calib is None:
+        refuse_options(options, ENCODING, "says how the input of --calib FILE becomes spikes, and there is none")
+    if options.input_bits is not None and not 1 <= options.input_bits <= 15:
+        raise BispikError(f"--input-bits {options.input_bits}: give 1 to 15")
+    if options.dry_run:
+        return _dry_run(options)
+    terminal = console()
+    with folder_written_whole(options.out) as folder, progress(terminal) as show:
+        compiled = _compile(options, Stages(show), folder)
+        values = _values(compiled)
+        (folder / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(_page(options, compiled), encoding="utf-8")
+    artifacts = ["program.bspk", "report.html", "report.json", *(EMITTED[kind] for kind in options.emit)]
+    if options.json:
+        paths = [str(options.out / name) for name in artifacts]
+        print_json({**values, "artifacts": paths, "seconds": compiled.seconds})
+    else:
+        _print(compiled, terminal)
+        for name in artifacts:
+            terminal.print(f"wrote {options.out / name}")
+    return 0
+
+
+def _dry_run(options: argparse.Namespace) -> int:
+    made = plan_stream(_quantized(options, _network(options)), target_of(options), options.system)
+    if options.json:
+        print_json(plan_values(made))
+    else:
+        print_plan(console(), made)
+    return 0
+
+
+def _compile(options: argparse.Namespace, stages: Stages, folder: Path) -> CompiledStream:
+    target = target_of(options)
+    profile = load_profile(options.profile or default_profile(target.name))
+    with stages("read", "reading the network"):
+        network = _network(options)
+    with stages("quantize", "quantising"):
+        program = _quantized(options, network)
+        require_room(plan_stream(program, target, options.system))
+        _emit(options, program, folder)
+    with stages("verify", "comparing integers with floats"):
+        sequences, description = _sequences(options, program)
+        sent = dict.fromkeys((population.name for population in program.populations), 0)
+
+        def see(activity: StreamActivity) -> None:
+            for name, outputs in activity.sent.items():
+                sent[name] += int(np.count_nonzero(outputs))
+
+        program = replace(program, verification=verify_stream(network, program, sequences, description, see))
+    with stages("map", "mapping to neurocores"):
+        steps = sum(len(values) for values in sequences)
+        rates = {p.name: sent[p.name] / (steps * p.size) for p in program.populations}
+        mapped = map_stream(program, target, options.system, rates, options.seed)
+    with stages("account", "accounting for energy"):
+        outputs, counts = _counted(mapped, sequences)
+        energy = stream_account(mapped, counts, profile)
+    run = None
+    if options.run:
+        with stages("run", f"running on {options.run}"):
+            run = run_stream(program, sequences[0], options.run)
+        if (run.output != outputs[0]).any():
+            raise AssertionError(f"{options.run} and sim differ on the same program: a bug of bispik")
+    with stages("write", "writing the program"):
+        save_stream(mapped, folder / "program.bspk")
+    return CompiledStream(
+        mapped=mapped,
+        doubts=doubts(network, program),
+        counts=counts,
+        energy=energy,
+        run=run,
+        seconds=stages.seconds,
+    )
+
+
+def _network(options: argparse.Namespace) -> StreamNetwork:
+    return read_nir_stream(
+        options.source,
+        convention=options.convention,
+        dt=options.dt,
+        reset=options.reset,
+        discretisation=options.discretisation,
+    )
+
+
+def _quantized(options: argparse.Namespace, network: StreamNetwork) -> StreamProgram:
+    low, high = options.input_range or (0.0, 1.0)
+    if not low <= 0 <= high or low == high:
+        raise BispikError(f"--input-range {low:g} {high:g}: give the least and the largest input; 0 lies between them")
+    largest = (1 << options.input_bits) - 1 if options.input_bits else 0
+    chosen = StreamOptions(
+        bits=options.bits,
+        neuron_program=options.neurons or "stock",
+        low=low,
+        high=high,
+        unit=largest / max(-low, high) if largest else 1.0,
+    )
+    return quantize_stream(network, chosen)
+
+
+def _sequences(options: argparse.Namespace, program: StreamProgram) -> tuple[list[Steps], str]:
+    """Return inputs to verify on, and what they are: the user's, or random ones."""
+    if options.calib is not None:
+        sequences = read_sequences(options.calib, program, options, at_most=SAMPLES_MAX)
+        samples = f"{len(sequences)} samples of " if len(sequences) > 1 else ""
+        return sequences, f"{samples}{options.calib.name}"
+    entry, rng = program.input, np.random.default_rng(options.seed)
+    shape = (RANDOM_STEPS, entry.size)
+    values = rng.integers(entry.low, entry.high, shape, endpoint=True)
+    sent = np.where(rng.random(shape) < RANDOM_RATE, np.where(values == 0, entry.high, values), 0)
+    return [sent.astype(np.int32)], f"random input, {RANDOM_RATE:.0%} of its channels a step (give yours: --calib FILE)"
+
+
+def _counted(mapped: MappedStream, sequences: Sequence[Steps]) -> tuple[list[Steps], StreamCounts]:
+    """Run the sequences on ``sim``; return the outputs and the events."""
+    counter = StreamCounter(mapped)
+    counts: list[StreamCounts] = []
+    outputs = [
+        run_stream(mapped.program, values, "sim", see_activity=lambda done: counts.append(counter.count(done))).output
+        for values in sequences
+    ]
+    return outputs, sum(counts[1:], start=counts[0])
+
+
+def _emit(options: argparse.Namespace, program: StreamProgram, folder: Path) -> None:
+    try:
+        for kind in options.emit:
+            if kind == "netx":
+                from bispik.compiler.stream.netx import write_netx
+
+                write_netx(program, folder / EMITTED[kind])
+            else:
+                from bispik.backends.onnx.export import export_onnx
+
+                export_onnx(program, folder / EMITTED[kind])
+    except BispikError as error:
+        raise BispikError(f"--emit: {str(error).replace(str(folder), str(options.out))}") from error
+
+
+def _page(options: argparse.Namespace, compiled: CompiledStream) -> str:
+    return render_stream_html(
+        StreamReportInput(
+            title=options.source.name,
+            mapped=compiled.mapped,
+            counts=compiled.counts,
+            energy=compiled.energy,
+            execution_mode=compiled.run.execution_mode if compiled.run else "sim",
+        )
+    )
+
+
+def _values(compiled: CompiledStream) -> dict[str, Any]:
+    """What ``report.json`` holds."""
+    values = {
+        **program_json(compiled.mapped),
+        "doubts": list(compiled.doubts),
+        **stream_json(compiled.mapped, compiled.counts, compiled.energy),
+    }
+    if compiled.run:
+        values["run"] = {"backend": compiled.run.backend, "execution_mode": compiled.run.execution_mode}
+    return values
+
+
+def _print(compiled: CompiledStream, terminal: Console) -> None:
+    """The tables, on stderr."""
+    program = compiled.mapped.program
+    resources, *others = stream_tables(compiled.mapped, compiled.counts, compiled.energy)
+    terminal.print(escape(f"read as: {program.origin}"))
+    terminal.print(resources)
+    terminal.print(verification_table(program))
+    for doubt in compiled.doubts:
+        terminal.print(escape(f"Mind: {doubt}"), style="yellow")
+    for table in others:
+        terminal.print(table)
+    if compiled.run:
+        terminal.print(f"the same output from {compiled.run.execution_mode}")
