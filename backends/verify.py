@@ -14,13 +14,17 @@ from bispik.backends.sim import SimSession
 from bispik.compiler.float_network import LOGITS_AT_ONCE, NodeActivity, Progress, blocks, walk_float
 from bispik.compiler.float_network import logits as float_logits
 from bispik.compiler.graph import Population, Readout, SpikingGraph
-from bispik.compiler.program import PopulationReport, QuantizedProgram, Verification
+from bispik.compiler.program import IntegerPopulation, PopulationReport, QuantizedProgram, Verification
+from bispik.models.files import available_processors
 
 Ids = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 _Trace: TypeAlias = tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]
 
+
+THREADED_WEIGHTS = 1 << 24
+"""A program of so many weights is run by all processors; in a smaller one, they wait for each other too often."""
 
 BLOCK_TOKENS = 64
 """The engine runs as many tokens at once."""
@@ -93,7 +97,8 @@ class _Integers:
     def __init__(self, program: QuantizedProgram, inputs: Ids, populations: Sequence[str]) -> None:
         self.program, self.inputs = program, inputs
         self.groups = _groups(program, populations, len(inputs))
-        self.session = SimSession(program)  # the first keeps the engine's network for the others
+        self.threads = available_processors() if _weights(program) >= THREADED_WEIGHTS else 1
+        self.session = self._session()  # the first keeps the engine's network for the others
         self.traces: dict[str, list[_Trace]] = {}
 
     def bits(self, targets: Ids) -> float:
@@ -106,10 +111,13 @@ class _Integers:
         """Outputs and membranes of a population, (tokens, T, size); they can be asked for once, in order."""
         if not self.traces:
             names, *self.groups = self.groups
-            for _ in self._run(SimSession(self.program), names):
+            for _ in self._run(self._session(), names):
                 pass
         outputs, membranes = zip(*self.traces.pop(name), strict=True)
         return np.concatenate(outputs), np.concatenate(membranes)
+
+    def _session(self) -> SimSession:
+        return SimSession(self.program, threads=self.threads)
 
     def _run(self, session: SimSession, names: Sequence[str]) -> Iterator[tuple[slice, Reading]]:
         """Yield what the host reads, some tokens at a time: whole blocks of the engine."""
@@ -120,6 +128,11 @@ class _Integers:
             for name in names:
                 self.traces[name].append((outputs[name], membranes[name]))
             yield tokens, reading
+
+
+def _weights(program: QuantizedProgram) -> int:
+    populations = program.of_kind(IntegerPopulation)
+    return sum(entry.weight.size for node in populations for entry in node.inputs if entry.weight is not None)
 
 
 def _groups(program: QuantizedProgram, populations: Sequence[str], tokens: int) -> list[list[str]]:
