@@ -190,10 +190,89 @@ class StreamNetwork:
     ) -> None:
         """Add a kernel; see `Convolution`."""
 
+class StreamCounting:
+    """What a stream network's events are on a mapping: population by population, each followed by its projections."""
+
+    def population(
+        self,
+        *,
+        neurons: npt.NDArray[np.int64],
+        unit_count: int,
+        unit_starts: npt.NDArray[np.int64],
+        units: npt.NDArray[np.int32],
+        unit_neurons: npt.NDArray[np.int32],
+        cost_ids: npt.NDArray[np.int32],
+        costs: npt.NDArray[np.int64],
+    ) -> None:
+        """Add a population on m slices.
+
+        Args:
+            neurons: (m,).
+            unit_count: units of neurons that are always reached together.
+            unit_starts: (m + 1,): slice i has neurons of units[unit_starts[i] : unit_starts[i + 1]].
+            units: (n,).
+            unit_neurons: (n,): how many each.
+            cost_ids: (size,): row of ``costs`` of each neuron's spikes; empty without spikes.
+            costs: (ids, 8).
+        """
+
+    def projection(
+        self,
+        *,
+        source: int,
+        delay: int,
+        everywhere: bool,
+        pool_count: int,
+        pools: npt.NDArray[np.int32],
+        slice_starts: npt.NDArray[np.int64],
+        slices: npt.NDArray[np.int32],
+        fan_outs: npt.NDArray[np.int64],
+        unit_starts: npt.NDArray[np.int64],
+        units: npt.NDArray[np.int32],
+        filled: npt.NDArray[np.uint8],
+    ) -> None:
+        """Add a projection to the population that was added last.
+
+        Args:
+            source: its number in the network.
+            delay: steps.
+            everywhere: its only pool reaches every neuron.
+            pool_count: pools of source neurons that reach the same neurons.
+            pools: (source size,); empty if each neuron is its own.
+            slice_starts: (pools + 1,): where the entries of each pool begin in ``slices`` and ``fan_outs``.
+            slices: slices that hold synapses of the pool.
+            fan_outs: how many of each of its source neurons.
+            unit_starts: (pools + 1,): where those of each pool begin in ``units``.
+            units: what the pool reaches.
+            filled: (m,): whether all neurons of a slice are reached if any is.
+        """
+
+class StreamTally:
+    """Arrays that an engine counts into, which hold 0 before; S steps, m slices of a population, p projections."""
+
+    def __init__(
+        self,
+        *,
+        synops: Items[npt.NDArray[np.int64]],
+        updated: Items[npt.NDArray[np.int64]],
+        costs: Items[npt.NDArray[np.int64]],
+        sent: Items[npt.NDArray[np.int64]],
+    ) -> None:
+        """Take the arrays.
+
+        Args:
+            synops: by population, (p, S, m): synapses that were reached.
+            updated: by population, (S, m): neurons that were reached.
+            costs: by population, (S, 8): of all its spikes.
+            sent: of the input and by population, (size,): how often something other than 0.
+        """
+
 class StreamEngine:
     """One sequence on a network: state, threads and buffers."""
 
-    def __init__(self, network: StreamNetwork, *, path: str, threads: int) -> None: ...
+    def __init__(
+        self, network: StreamNetwork, *, path: str, threads: int, counting: StreamCounting | None = None
+    ) -> None: ...
     @property
     def path(self) -> str:
         """Name of the kernels that run."""
@@ -206,15 +285,17 @@ class StreamEngine:
         self,
         values: npt.NDArray[np.int32],
         *,
-        sent: Items[npt.NDArray[np.int32]],
+        sent: Items[npt.NDArray[np.int32] | None],
         membranes: Items[npt.NDArray[np.int32] | None],
         clipped: npt.NDArray[np.int64],
+        tally: StreamTally | None = None,
     ) -> None:
         """Run the next steps and write what every population does; S steps.
 
         Args:
             values: the host's input, (S, input size).
-            sent: by population, (S, size).
+            sent: by population, (S, size); None only for an engine that counts.
             membranes: by population, (S, size).
             clipped: (populations,), added to: membrane updates that were clipped.
+            tally: what is counted; for an engine that counts.
         """

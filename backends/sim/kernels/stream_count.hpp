@@ -1,0 +1,85 @@
+// Events of a stream network on a mapping, counted while the engine runs, from the lists of what was sent in each step.
+//
+// What counts as which event is defined in bispik.backends.stream.counts. The mapping comes as plain numbers: which
+// slices and neurons a spike reaches, and what it costs on its way.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "pool.hpp"
+
+namespace bispik {
+
+// What a source sent in one step.
+struct Sent {
+    std::vector<std::int32_t> sources, values;  // no values: all are 1
+};
+
+// Of every row i the entries [starts[i], starts[i + 1]).
+struct RowStarts {
+    std::vector<std::int64_t> starts;
+
+    std::size_t begin(std::size_t row) const { return static_cast<std::size_t>(starts[row]); }
+    std::size_t end(std::size_t row) const { return static_cast<std::size_t>(starts[row + 1]); }
+};
+
+// Source neurons that reach the same neurons are a pool; units are neurons that are always reached together.
+struct CountedProjection {
+    int source, delay;                // see StreamSynapses
+    bool everywhere;                  // a single pool, which reaches every neuron
+    std::vector<std::int32_t> pools;  // of each source neuron; empty: each is its own
+    std::size_t pool_count;
+    RowStarts slice_rows;  // by pool: slices that hold synapses of it, and how many of each source neuron
+    std::vector<std::int32_t> slices;
+    std::vector<std::int64_t> fan_outs;
+    RowStarts unit_rows;  // by pool: units that it reaches
+    std::vector<std::int32_t> units;
+    std::vector<std::uint8_t> filled;  // [slices]: all its neurons are reached if any is
+};
+
+// A message's cost comes in so many kinds; the rows are padded with 0.
+constexpr std::size_t kCosts = 8;
+using Costs = std::array<std::int64_t, kCosts>;
+
+struct CountedPopulation {
+    std::vector<std::int64_t> neurons;  // [slices]
+    std::size_t unit_count;
+    RowStarts slice_rows;  // by slice: units with neurons there, and how many
+    std::vector<std::int32_t> units;
+    std::vector<std::int32_t> unit_neurons;
+    bool in_order;                       // the entries are all units in their order, of one neuron each
+    std::vector<std::int32_t> cost_ids;  // [neurons]; empty where the population sends no spikes
+    std::vector<Costs> costs;
+    std::vector<CountedProjection> inputs;
+};
+
+// Where the numbers of a run's steps are written, by population; m: slices.
+struct StreamTally {
+    std::vector<std::int64_t*> synops;      // [inputs][steps][m]: synapses reached
+    std::vector<std::int64_t*> updated;     // [steps][m]: neurons reached
+    std::vector<std::int64_t*> costs;       // [steps][kCosts]: of all spikes
+    std::vector<std::int64_t*> sent;        // by source, the input first: [size], numbers other than 0; added to
+    std::int64_t steps = 0;                 // of the whole run
+    std::int64_t done = 0;                  // of them
+};
+
+class StreamCounting {
+ public:
+    using Look = std::function<const Sent&(int source, std::int64_t step)>;
+
+    std::vector<CountedPopulation> populations;
+
+    // Count the run's next steps, of which the first is the sequence's step `position`. `look` gives what was sent in
+    // them, and before them as far back as delays reach.
+    void count(Pool& pool, const Look& look, std::int64_t position, int steps, StreamTally& tally) const;
+
+ private:
+    void count_sent(int source, const Look& look, std::int64_t position, int steps, const StreamTally& tally) const;
+    void count_reached(std::size_t index, const Look& look, std::int64_t step, std::int64_t row,
+                       const StreamTally& tally) const;
+};
+
+}  // namespace bispik
