@@ -191,29 +191,33 @@ class StreamNetwork:
         """Add a kernel; see `Convolution`."""
 
 class StreamCounting:
-    """What a stream network's events are on a mapping: population by population, each followed by its projections."""
+    """What a stream network's events are on a mapping: first every source, the input first of all, then population by
+    population, each followed by its projections.
+    """
+
+    def source(self, *, classes: npt.NDArray[np.int32], costs: npt.NDArray[np.int64]) -> None:
+        """Add what everything that a source sends costs.
+
+        Args:
+            classes: (size,): row of ``costs`` of each neuron; empty if nothing is counted.
+            costs: (classes, 8).
+        """
 
     def population(
         self,
         *,
         neurons: npt.NDArray[np.int64],
         unit_count: int,
-        unit_starts: npt.NDArray[np.int64],
-        units: npt.NDArray[np.int32],
-        unit_neurons: npt.NDArray[np.int32],
-        cost_ids: npt.NDArray[np.int32],
-        costs: npt.NDArray[np.int64],
+        run_starts: npt.NDArray[np.int64],
+        runs: npt.NDArray[np.int32],
     ) -> None:
         """Add a population on m slices.
 
         Args:
             neurons: (m,).
             unit_count: units of neurons that are always reached together.
-            unit_starts: (m + 1,): slice i has neurons of units[unit_starts[i] : unit_starts[i + 1]].
-            units: (n,).
-            unit_neurons: (n,): how many each.
-            cost_ids: (size,): row of ``costs`` of each neuron's spikes; empty without spikes.
-            costs: (ids, 8).
+            run_starts: (m + 1,): where the runs of each slice begin.
+            runs: (n, 3): units [first, stop) have so many neurons each in the slice.
         """
 
     def projection(
@@ -222,11 +226,10 @@ class StreamCounting:
         source: int,
         delay: int,
         everywhere: bool,
-        pool_count: int,
+        classes: npt.NDArray[np.int32],
+        fan_out_starts: npt.NDArray[np.int64],
+        fan_outs: npt.NDArray[np.int32],
         pools: npt.NDArray[np.int32],
-        slice_starts: npt.NDArray[np.int64],
-        slices: npt.NDArray[np.int32],
-        fan_outs: npt.NDArray[np.int64],
         unit_starts: npt.NDArray[np.int64],
         units: npt.NDArray[np.int32],
         filled: npt.NDArray[np.uint8],
@@ -236,14 +239,13 @@ class StreamCounting:
         Args:
             source: its number in the network.
             delay: steps.
-            everywhere: its only pool reaches every neuron.
-            pool_count: pools of source neurons that reach the same neurons.
-            pools: (source size,); empty if each neuron is its own.
-            slice_starts: (pools + 1,): where the entries of each pool begin in ``slices`` and ``fan_outs``.
-            slices: slices that hold synapses of the pool.
-            fan_outs: how many of each of its source neurons.
-            unit_starts: (pools + 1,): where those of each pool begin in ``units``.
-            units: what the pool reaches.
+            everywhere: whatever arrives reaches every neuron; there are no units then.
+            classes: (source size,): of source neurons with the same fan-outs.
+            fan_out_starts: (classes + 1,): where those of each class begin.
+            fan_outs: (n, 2): a slice, and how many synapses of each source neuron it holds.
+            pools: (source size,): of source neurons that reach the same units; empty if each is its own.
+            unit_starts: (pools + 1,): where the units of each pool begin.
+            units: what pools reach.
             filled: (m,): whether all neurons of a slice are reached if any is.
         """
 
@@ -261,10 +263,10 @@ class StreamTally:
         """Take the arrays.
 
         Args:
-            synops: by population, (p, S, m): synapses that were reached.
-            updated: by population, (S, m): neurons that were reached.
-            costs: by population, (S, 8): of all its spikes.
-            sent: of the input and by population, (size,): how often something other than 0.
+            synops: by population, (p, m, S): synapses that were reached.
+            updated: by population, (m, S): neurons that were reached.
+            costs: of the input and by population, (8, S): of all that it sent.
+            sent: of the input and by population, (classes,): how often something other than 0.
         """
 
 class StreamEngine:

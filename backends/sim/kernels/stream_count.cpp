@@ -1,6 +1,7 @@
 #include "stream_count.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace bispik {
 namespace {
@@ -10,84 +11,100 @@ constexpr int kStepsOfTask = 8;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
-// Units reached in a step, and events of pools of one projection; both are empty between uses.
-struct Marks {
-    std::vector<std::uint8_t> units;
-    std::vector<std::int32_t> events;
-    std::vector<std::int32_t> busy;
+// Memory of a thread.
+struct Scratch {
+    std::vector<std::int32_t> classes;       // 0 between uses
+    std::vector<std::uint8_t> units, pools;  // units: set where one is reached; pools: 0 between uses
 };
 
-void add_pool(const CountedProjection& input, std::size_t pool, std::int64_t events, std::int64_t* synops) {
-    for (std::size_t k = input.slice_rows.begin(pool); k < input.slice_rows.end(pool); ++k) {
-        synops[input.slices[k]] += events * input.fan_outs[k];
+Scratch& scratch() {
+    thread_local Scratch mine;
+    return mine;
+}
+
+// Call add(class, events) for events by class: once for each class if there are fewer classes than events.
+template <typename Add>
+void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const Sent& sent, Scratch& memory,
+              const Add& add) {
+    const std::size_t events = sent.sources.size();
+    if (count >= events) {
+        for (const std::int32_t source : sent.sources) add(at(classes[at(source)]), 1);
+        return;
+    }
+    // Events beside each other are often of one class: what they add to is not the same number.
+    constexpr std::size_t kBeside = 4;
+    memory.classes.resize(std::max(memory.classes.size(), kBeside * count), 0);
+    std::int32_t* const counts = memory.classes.data();
+    const std::int32_t* const of = classes.data();
+    for (std::size_t i = 0; i < events; ++i) ++counts[kBeside * at(of[sent.sources[i]]) + i % kBeside];
+    for (std::size_t id = 0; id < count; ++id) {
+        std::int32_t* const four = counts + kBeside * id;
+        if (const std::int32_t all = four[0] + four[1] + four[2] + four[3]) add(id, all);
+        std::fill_n(four, kBeside, 0);
     }
 }
 
-void mark_pool(const CountedProjection& input, std::size_t pool, std::uint8_t* units) {
+void mark(const CountedProjection& input, std::size_t pool, std::uint8_t* units) {
     for (std::size_t k = input.unit_rows.begin(pool); k < input.unit_rows.end(pool); ++k) units[input.units[k]] = 1;
 }
 
-// Add the synops of what arrives in a step, and mark what it reaches unless everything is reached anyway.
-void arrive(const CountedProjection& input, const Sent& sent, bool mark, std::int64_t* synops, Marks& marks) {
-    if (input.everywhere) {
-        add_pool(input, 0, static_cast<std::int64_t>(sent.sources.size()), synops);
-        return;
-    }
+// Set the units that events reach.
+void mark_reached(const CountedProjection& input, const Sent& sent, Scratch& memory) {
+    std::uint8_t* const units = memory.units.data();
     if (input.pools.empty()) {
-        for (const std::int32_t source : sent.sources) {
-            add_pool(input, at(source), 1, synops);
-            if (mark) mark_pool(input, at(source), marks.units.data());
-        }
+        for (const std::int32_t source : sent.sources) mark(input, at(source), units);
         return;
     }
-    marks.events.resize(std::max(marks.events.size(), input.pool_count), 0);
-    marks.busy.clear();
-    for (const std::int32_t source : sent.sources) {
-        const std::int32_t pool = input.pools[at(source)];
-        if (marks.events[at(pool)]++ == 0) marks.busy.push_back(pool);
+    const std::size_t count = input.unit_rows.starts.size() - 1;
+    memory.pools.resize(std::max(memory.pools.size(), count), 0);
+    std::uint8_t* const pools = memory.pools.data();
+    for (const std::int32_t source : sent.sources) pools[input.pools[at(source)]] = 1;
+    for (std::size_t pool = 0; pool < count; ++pool) {
+        if (pools[pool]) mark(input, pool, units);
     }
-    for (const std::int32_t pool : marks.busy) {
-        add_pool(input, at(pool), marks.events[at(pool)], synops);
-        marks.events[at(pool)] = 0;
-        if (mark) mark_pool(input, at(pool), marks.units.data());
-    }
+    std::fill_n(pools, count, std::uint8_t{0});
 }
 
-// How many neurons of a slice are among the marked units.
-std::int64_t marked(const CountedPopulation& population, std::size_t slice, const std::uint8_t* units) {
-    const std::size_t begin = population.slice_rows.begin(slice), end = population.slice_rows.end(slice);
-    std::uint32_t count = 0;  // of at most 2^31 neurons
-    if (population.in_order) {
-        for (std::size_t k = begin; k < end; ++k) count += units[k];
-    } else {
-        for (std::size_t k = begin; k < end; ++k) {
-            count += units[population.units[k]] * static_cast<std::uint32_t>(population.unit_neurons[k]);
+// How many of some units are set.
+std::int64_t set_of(const std::uint8_t* units, std::size_t count) {
+    constexpr std::size_t kWord = sizeof(std::uint64_t), kMost = 255;  // what fits the bytes of a word
+    constexpr std::uint64_t kEven = 0x00ff00ff00ff00ff, kFirst = 0x0001000100010001;
+    std::uint64_t all = 0;
+    std::size_t i = 0;
+    while (count - i >= kWord) {
+        std::uint64_t sums = 0;
+        for (std::size_t end = i + kWord * std::min(kMost, (count - i) / kWord); i < end; i += kWord) {
+            std::uint64_t word;
+            std::memcpy(&word, units + i, kWord);
+            sums += word;
         }
+        all += (((sums & kEven) + ((sums >> 8) & kEven)) * kFirst) >> 48;
     }
-    return count;
+    for (; i < count; ++i) all += units[i];
+    return static_cast<std::int64_t>(all);
 }
 
 }  // namespace
 
 void StreamCounting::count(Pool& pool, const Look& look, std::int64_t position, int steps, StreamTally& tally) const {
-    const int sources = static_cast<int>(populations.size()) + 1;
+    const int count = static_cast<int>(sources.size());
     std::size_t events = 0;
-    for (int source = 0; source < sources; ++source) {
+    for (int source = 0; source < count; ++source) {
         for (int row = 0; row < steps; ++row) events += look(source, position + row).sources.size();
     }
     const int pieces = (steps + kStepsOfTask - 1) / kStepsOfTask;
     const auto run = [&](int task) {
-        if (task < sources) {
+        if (task < count) {
             count_sent(task, look, position, steps, tally);
             return;
         }
-        const std::size_t index = at((task - sources) / pieces);
-        const int first = (task - sources) % pieces * kStepsOfTask;
+        const std::size_t index = at((task - count) / pieces);
+        const int first = (task - count) % pieces * kStepsOfTask;
         for (int row = first; row < std::min(steps, first + kStepsOfTask); ++row) {
             count_reached(index, look, position + row, tally.done + row, tally);
         }
     };
-    const int tasks = sources + static_cast<int>(populations.size()) * pieces;
+    const int tasks = count + static_cast<int>(populations.size()) * pieces;
     if (events >= kSharedEvents) {
         pool.run(tasks, run);
     } else {
@@ -96,54 +113,70 @@ void StreamCounting::count(Pool& pool, const Look& look, std::int64_t position, 
     tally.done += steps;
 }
 
-// Count what a source sends, and what the spikes of a population cost on their way.
+// Count what a source sends, and what that costs.
 void StreamCounting::count_sent(int source, const Look& look, std::int64_t position, int steps,
                                 const StreamTally& tally) const {
-    std::int64_t* const by_neuron = tally.sent[at(source)];
-    const CountedPopulation* const population = source ? &populations[at(source) - 1] : nullptr;
+    const CountedSource& counted = sources[at(source)];
+    if (counted.classes.empty()) return;
+    Scratch& memory = scratch();
+    std::int64_t* const by_id = tally.sent[at(source)];
     for (int row = 0; row < steps; ++row) {
-        const Sent& sent = look(source, position + row);
-        for (const std::int32_t neuron : sent.sources) ++by_neuron[neuron];
-        if (!population || population->cost_ids.empty()) continue;
         Costs total{};
-        for (const std::int32_t neuron : sent.sources) {
-            const Costs& each = population->costs[at(population->cost_ids[at(neuron)])];
-            for (std::size_t kind = 0; kind < kCosts; ++kind) total[kind] += each[kind];
-        }
-        std::ranges::copy(total, tally.costs[at(source) - 1] + (tally.done + row) * std::ptrdiff_t{kCosts});
+        by_class(counted.classes, counted.costs.size(), look(source, position + row), memory,
+                 [&](std::size_t id, std::int64_t events) {
+                     by_id[id] += events;
+                     const Costs& each = counted.costs[id];
+                     for (std::size_t kind = 0; kind < kCosts; ++kind) total[kind] += events * each[kind];
+                 });
+        std::int64_t* const costs = tally.costs[at(source)] + tally.done + row;
+        for (std::size_t kind = 0; kind < kCosts; ++kind) costs[static_cast<std::int64_t>(kind) * tally.steps] = total[kind];
     }
 }
 
 // Count what arrives at a population in a step, which the run's row holds.
 void StreamCounting::count_reached(std::size_t index, const Look& look, std::int64_t step, std::int64_t row,
                                    const StreamTally& tally) const {
-    thread_local Marks marks;
     const CountedPopulation& population = populations[index];
     const std::size_t slices = population.neurons.size();
+    const auto steps = static_cast<std::size_t>(tally.steps);
+    Scratch& memory = scratch();
+    std::int64_t* const all_synops = tally.synops[index] + row;
     bool any = false, all = false;
-    for (const CountedProjection& input : population.inputs) {
-        if (step < input.delay || look(input.source, step - input.delay).sources.empty()) continue;
-        any = true;
-        all = all || input.everywhere;
-    }
-    if (!any) return;  // the arrays hold 0
-    const auto from = static_cast<std::size_t>(row) * slices, whole = static_cast<std::size_t>(tally.steps) * slices;
-    std::int64_t* const updated = tally.updated[index] + from;
-    if (!all) {
-        marks.units.resize(std::max(marks.units.size(), population.unit_count));
-        std::fill_n(marks.units.data(), population.unit_count, std::uint8_t{0});
-    }
     for (std::size_t i = 0; i < population.inputs.size(); ++i) {
         const CountedProjection& input = population.inputs[i];
         if (step < input.delay) continue;
-        arrive(input, look(input.source, step - input.delay), !all, tally.synops[index] + i * whole + from, marks);
+        const Sent& sent = look(input.source, step - input.delay);
+        if (sent.sources.empty()) continue;
+        any = true;
+        all = all || input.everywhere;
+        std::int64_t* const synops = all_synops + i * slices * steps;
+        by_class(input.classes, input.fan_out_rows.starts.size() - 1, sent, memory,
+                 [&](std::size_t id, std::int64_t events) {
+                     for (std::size_t k = input.fan_out_rows.begin(id); k < input.fan_out_rows.end(id); ++k) {
+                         synops[at(input.fan_outs[k].slice) * steps] += events * input.fan_outs[k].synapses;
+                     }
+                 });
     }
+    if (!any) return;  // the arrays hold 0
+    if (!all) {
+        memory.units.resize(std::max(memory.units.size(), population.unit_count));
+        std::fill_n(memory.units.data(), population.unit_count, std::uint8_t{0});
+        for (const CountedProjection& input : population.inputs) {
+            if (step >= input.delay) mark_reached(input, look(input.source, step - input.delay), memory);
+        }
+    }
+    std::int64_t* const updated = tally.updated[index] + row;
     for (std::size_t slice = 0; slice < slices; ++slice) {
         bool full = all;
         for (std::size_t i = 0; !full && i < population.inputs.size(); ++i) {
-            full = population.inputs[i].filled[slice] && tally.synops[index][i * whole + from + slice] > 0;
+            full = population.inputs[i].filled[slice] && all_synops[(i * slices + slice) * steps] > 0;
         }
-        updated[slice] = full ? population.neurons[slice] : marked(population, slice, marks.units.data());
+        std::int64_t count = full ? population.neurons[slice] : 0;
+        for (std::size_t k = population.run_rows.begin(slice); !full && k < population.run_rows.end(slice); ++k) {
+            const UnitRun& run = population.runs[k];
+            count += run.neurons * set_of(memory.units.data() + run.first, at(run.stop - run.first));
+        }
+        updated[slice * steps] = count;
     }
 }
 

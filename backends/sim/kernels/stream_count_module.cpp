@@ -32,53 +32,67 @@ void expect_below(const Array<std::int32_t, 1>& indices, std::size_t count) {
     }
 }
 
-void add_population(StreamCounting& counting, const Numbers& neurons, std::size_t unit_count, const Numbers& unit_starts,
-                    const Array<std::int32_t, 1>& units, const Array<std::int32_t, 1>& unit_neurons,
-                    const Array<std::int32_t, 1>& cost_ids, const Array<std::int64_t, 2>& costs) {
-    CountedPopulation made;
-    made.neurons = taken(neurons);
-    made.unit_count = unit_count;
-    made.slice_rows = rows_of(unit_starts, made.neurons.size(), units.shape(0));
-    expect(units.shape(0) == unit_neurons.shape(0), "one number of neurons per unit of a slice");
-    expect_below(units, unit_count);
-    made.units = taken(units);
-    made.unit_neurons = taken(unit_neurons);
-    made.in_order = made.units.size() == unit_count;
-    for (std::size_t k = 0; k < made.units.size(); ++k) {
-        made.in_order = made.in_order && static_cast<std::size_t>(made.units[k]) == k && made.unit_neurons[k] == 1;
-    }
-    expect_below(cost_ids, costs.shape(0));
-    made.cost_ids = taken(cost_ids);
+// Rows that every class has one of.
+std::vector<std::int32_t> classes_of(const Array<std::int32_t, 1>& classes, std::size_t count) {
+    expect_below(classes, count);
+    return taken(classes);
+}
+
+void add_source(StreamCounting& counting, const Array<std::int32_t, 1>& classes, const Array<std::int64_t, 2>& costs) {
+    CountedSource made{classes_of(classes, costs.shape(0)), {}};
     expect(costs.shape(1) == kCosts, "costs of eight kinds");
     for (std::size_t id = 0; id < costs.shape(0); ++id) {
         std::copy_n(costs.data() + id * kCosts, kCosts, made.costs.emplace_back().begin());
     }
+    counting.sources.push_back(std::move(made));
+}
+
+void add_population(StreamCounting& counting, const Numbers& neurons, std::size_t unit_count, const Numbers& run_starts,
+                    const Array<std::int32_t, 2>& runs) {
+    CountedPopulation made;
+    made.neurons = taken(neurons);
+    made.unit_count = unit_count;
+    made.run_rows = rows_of(run_starts, made.neurons.size(), runs.shape(0));
+    expect(runs.shape(1) == 3, "a run is its first unit, its end and how many neurons of each");
+    for (std::size_t k = 0; k < runs.shape(0); ++k) {
+        const std::int32_t* const run = runs.data() + 3 * k;
+        expect(0 <= run[0] && run[0] <= run[1] && static_cast<std::size_t>(run[1]) <= unit_count,
+               "units that are not there");
+        made.runs.push_back({run[0], run[1], run[2]});
+    }
     counting.populations.push_back(std::move(made));
 }
 
-void add_projection(StreamCounting& counting, int source, int delay, bool everywhere, std::size_t pool_count,
-                    const Array<std::int32_t, 1>& pools, const Numbers& slice_starts,
-                    const Array<std::int32_t, 1>& slices, const Numbers& fan_outs, const Numbers& unit_starts,
-                    const Array<std::int32_t, 1>& units, const Array<std::uint8_t, 1>& filled) {
+void add_projection(StreamCounting& counting, int source, int delay, bool everywhere,
+                    const Array<std::int32_t, 1>& classes, const Numbers& fan_out_starts,
+                    const Array<std::int32_t, 2>& fan_outs, const Array<std::int32_t, 1>& pools,
+                    const Numbers& unit_starts, const Array<std::int32_t, 1>& units,
+                    const Array<std::uint8_t, 1>& filled) {
     expect(!counting.populations.empty(), "a population that is not there");
     CountedPopulation& population = counting.populations.back();
-    CountedProjection made;
     expect(delay >= 0, "a delay below 0");
+    expect(fan_out_starts.shape(0) >= 1 && unit_starts.shape(0) >= 1, "rows without a start");
+    const std::size_t class_count = fan_out_starts.shape(0) - 1, pool_count = unit_starts.shape(0) - 1;
+    CountedProjection made;
     made.source = source;
     made.delay = delay;
+    made.classes = classes_of(classes, class_count);
+    made.fan_out_rows = rows_of(fan_out_starts, class_count, fan_outs.shape(0));
+    expect(fan_outs.shape(1) == 2, "a fan-out is a slice and how many synapses");
+    for (std::size_t k = 0; k < fan_outs.shape(0); ++k) {
+        const FanOut entry{fan_outs.data()[2 * k], fan_outs.data()[2 * k + 1]};
+        expect(0 <= entry.slice && static_cast<std::size_t>(entry.slice) < population.neurons.size(),
+               "a slice that is not there");
+        made.fan_outs.push_back(entry);
+    }
     made.everywhere = everywhere;
-    expect(!everywhere || pool_count == 1, "several pools that reach every neuron");
-    made.pool_count = pool_count;
     expect_below(pools, pool_count);
     made.pools = taken(pools);
-    made.slice_rows = rows_of(slice_starts, pool_count, slices.shape(0));
-    expect(slices.shape(0) == fan_outs.shape(0), "one fan-out per slice of a pool");
-    expect_below(slices, population.neurons.size());
-    made.slices = taken(slices);
-    made.fan_outs = taken(fan_outs);
     made.unit_rows = rows_of(unit_starts, pool_count, units.shape(0));
     expect_below(units, population.unit_count);
     made.units = taken(units);
+    expect(everywhere || (pools.shape(0) ? pools.shape(0) : pool_count) == classes.shape(0),
+           "pools of another source");
     expect(filled.shape(0) == population.neurons.size(), "one mark per slice");
     made.filled = taken(filled);
     population.inputs.push_back(std::move(made));
@@ -87,20 +101,25 @@ void add_projection(StreamCounting& counting, int source, int delay, bool everyw
 }  // namespace
 
 void expect_counted(const StreamNetwork& network, const StreamCounting& counting) {
-    expect(counting.populations.size() == network.populations.size(), "one count per population");
+    expect(counting.populations.size() == network.populations.size() &&
+               counting.sources.size() == network.populations.size() + 1,
+           "one count per population, and of sources one more");
+    const auto of_size = [&](const std::vector<std::int32_t>& classes, int source) {
+        return classes.size() == static_cast<std::size_t>(network.size(source));
+    };
+    for (std::size_t index = 0; index < counting.sources.size(); ++index) {
+        const std::vector<std::int32_t>& classes = counting.sources[index].classes;
+        expect(classes.empty() || of_size(classes, static_cast<int>(index)), "costs of another source");
+    }
     for (std::size_t index = 0; index < counting.populations.size(); ++index) {
         const CountedPopulation& counted = counting.populations[index];
         const StreamPopulation& population = network.populations[index];
-        expect(counted.cost_ids.size() == (population.spiking ? static_cast<std::size_t>(population.size()) : 0),
-               "costs of another population");
         expect(counted.inputs.size() == population.inputs.size(), "one count per projection");
         for (std::size_t i = 0; i < counted.inputs.size(); ++i) {
             const CountedProjection& input = counted.inputs[i];
-            expect(input.source == population.inputs[i].source && input.delay == population.inputs[i].delay,
+            expect(input.source == population.inputs[i].source && input.delay == population.inputs[i].delay &&
+                       of_size(input.classes, input.source),
                    "another projection");
-            const auto size = static_cast<std::size_t>(network.size(input.source));
-            expect(input.everywhere || (input.pools.empty() ? input.pool_count : input.pools.size()) == size,
-                   "pools of another source");
         }
     }
 }
@@ -108,25 +127,25 @@ void expect_counted(const StreamNetwork& network, const StreamCounting& counting
 StreamTally TallyArrays::checked(const StreamNetwork& network, const StreamCounting& counting,
                                  std::size_t steps) const {
     const std::size_t count = network.populations.size();
-    expect(synops.size() == count && updated.size() == count && costs.size() == count && sent.size() == count + 1,
-           "one array per population");
+    expect(synops.size() == count && updated.size() == count && costs.size() == count + 1 && sent.size() == count + 1,
+           "one array per population, and of sources one more");
     StreamTally tally;
     tally.steps = static_cast<std::int64_t>(steps);
     for (std::size_t index = 0; index < count; ++index) {
         const CountedPopulation& counted = counting.populations[index];
         const std::size_t slices = counted.neurons.size();
-        expect(synops[index].shape(0) == counted.inputs.size() && synops[index].shape(1) == steps &&
-                   synops[index].shape(2) == slices && updated[index].shape(0) == steps &&
-                   updated[index].shape(1) == slices && costs[index].shape(0) == steps &&
-                   costs[index].shape(1) == kCosts,
+        expect(synops[index].shape(0) == counted.inputs.size() && synops[index].shape(1) == slices &&
+                   synops[index].shape(2) == steps && updated[index].shape(0) == slices &&
+                   updated[index].shape(1) == steps,
                "a tally of another shape");
         tally.synops.push_back(synops[index].data());
         tally.updated.push_back(updated[index].data());
-        tally.costs.push_back(costs[index].data());
     }
     for (std::size_t source = 0; source <= count; ++source) {
-        expect(sent[source].shape(0) == static_cast<std::size_t>(network.size(static_cast<int>(source))),
+        expect(costs[source].shape(0) == kCosts && costs[source].shape(1) == steps &&
+                   sent[source].shape(0) == counting.sources[source].costs.size(),
                "a tally of another shape");
+        tally.costs.push_back(costs[source].data());
         tally.sent.push_back(sent[source].data());
     }
     return tally;
@@ -135,13 +154,13 @@ StreamTally TallyArrays::checked(const StreamNetwork& network, const StreamCount
 void bind_stream_counts(nb::module_& m) {
     nb::class_<StreamCounting>(m, "StreamCounting")
         .def(nb::init<>())
+        .def("source", &add_source, nb::kw_only(), nb::arg("classes").noconvert(), nb::arg("costs").noconvert())
         .def("population", &add_population, nb::kw_only(), nb::arg("neurons").noconvert(), nb::arg("unit_count"),
-             nb::arg("unit_starts").noconvert(), nb::arg("units").noconvert(), nb::arg("unit_neurons").noconvert(),
-             nb::arg("cost_ids").noconvert(), nb::arg("costs").noconvert())
+             nb::arg("run_starts").noconvert(), nb::arg("runs").noconvert())
         .def("projection", &add_projection, nb::kw_only(), nb::arg("source"), nb::arg("delay"), nb::arg("everywhere"),
-             nb::arg("pool_count"), nb::arg("pools").noconvert(), nb::arg("slice_starts").noconvert(),
-             nb::arg("slices").noconvert(), nb::arg("fan_outs").noconvert(), nb::arg("unit_starts").noconvert(),
-             nb::arg("units").noconvert(), nb::arg("filled").noconvert());
+             nb::arg("classes").noconvert(), nb::arg("fan_out_starts").noconvert(), nb::arg("fan_outs").noconvert(),
+             nb::arg("pools").noconvert(), nb::arg("unit_starts").noconvert(), nb::arg("units").noconvert(),
+             nb::arg("filled").noconvert());
     nb::class_<TallyArrays>(m, "StreamTally")
         .def(
             "__init__",

@@ -76,7 +76,7 @@ class StreamCounter:
     def _tally(self, block: _Block, first_step: int, saturations: Mapping[str, int]) -> StreamTally:
         return StreamTally(
             first_step=first_step,
-            input=block.now(self.program.input.name).sum(axis=0),
+            input_values=int(block.now(self.program.input.name).sum(axis=0) @ self.plan.input_fan_out),
             populations=tuple(_population(plan, block) for plan in self.plan.populations),
             saturations=saturations,
         )
@@ -110,22 +110,23 @@ class _Block:
 def _population(plan: PopulationPlan, block: _Block) -> PopulationTally:
     """Count what arrives at a population and what it sends."""
     active = np.zeros((block.steps, int(plan.stops[-1])), np.bool_)
-    synops: IntArray = np.zeros((len(plan.projections), block.steps, len(plan.slices)), np.int64)
+    synops: IntArray = np.zeros((len(plan.projections), len(plan.slices), block.steps), np.int64)
     for index, projection in enumerate(plan.projections):
         active |= reached(projection.wiring, block.arriving(projection.source, projection.delay))
         arrivals = pooled(projection.wiring, block.numbers(projection.source, projection.delay))
         for place, bundle in enumerate(projection.bundles):
             met = arrivals[:, bundle.first : bundle.first + len(bundle.fan_out)]
-            synops[index, :, place] = _rounded(met @ bundle.fan_out)
+            synops[index, place] = _rounded(met @ bundle.fan_out)
             if bundle.filled:
                 rows = plan.layout.rows(int(plan.starts[place]), int(plan.stops[place]))
-                active[:, rows] |= synops[index, :, place, None] > 0
+                active[:, rows] |= synops[index, place, :, None] > 0
     laid = active[:, plan.layout.neuron] if plan.layout.reordered else active
+    spent = (plan.spent * block.now(plan.name).sum(axis=0)[:, None])[plan.layout.neuron]
     return PopulationTally(
         synops=synops,
-        updated=np.add.reduceat(laid, plan.starts, axis=1, dtype=np.int64),
-        sent=block.now(plan.name).sum(axis=0),
-        spent=_rounded(block.numbers(plan.name, 0) @ plan.spent.astype(np.float64)),
+        updated=np.add.reduceat(laid, plan.starts, axis=1, dtype=np.int64).T,
+        spent=_rounded(block.numbers(plan.name, 0) @ plan.spent.astype(np.float64)).T,
+        spent_by_slice=np.add.reduceat(spent, plan.starts, axis=0).T,
     )
 
 

@@ -16,7 +16,9 @@ from bispik.compiler.stream.reach import pool_size, reached_units
 from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Sparse, Wiring
 
 KINDS = 8
-"""Columns of costs in the engine."""
+"""Kinds of costs in the engine."""
+
+ClassArray = npt.NDArray[np.int32]
 
 
 class NativeCounting:
@@ -26,64 +28,99 @@ class NativeCounting:
         self.plan = plan
         self.counting = _kernels.StreamCounting()
         program = plan.mapped.program
+        fan_outs, classes = np.unique(plan.input_fan_out, return_inverse=True)
+        self.counting.source(classes=classes.astype(np.int32), costs=_padded(fan_outs[:, None]))
+        self.classes = [len(fan_outs)]
+        """Of the input and of every population: what has a cost of its own."""
+        self.rows: list[IntArray] = []
+        """By population, (classes, 1 + SPENT): the slice, and what one spike costs."""
+        for population in plan.populations:
+            self._add_source(population)
         numbers = {program.input.name: 0, **{p.name: i for i, p in enumerate(program.populations, start=1)}}
         for population in plan.populations:
-            _add(self.counting, population, numbers)
+            _add_population(self.counting, population, numbers)
 
     def tally(self, steps: int) -> NativeTally:
         """Return arrays of 0 for some steps."""
-        return NativeTally(self.plan, steps)
+        return NativeTally(self, steps)
+
+    def _add_source(self, plan: PopulationPlan) -> None:
+        of_slice = np.zeros(len(plan.spent), np.int64)
+        of_slice[plan.layout.neuron] = np.repeat(np.arange(len(plan.slices)), plan.stops - plan.starts)
+        rows, classes = np.unique(np.insert(plan.spent, 0, of_slice, axis=1), axis=0, return_inverse=True)
+        self.counting.source(
+            classes=classes.ravel().astype(np.int32) if plan.spikes else np.empty(0, np.int32),
+            costs=_padded(rows[:, 1:]),
+        )
+        self.classes.append(len(rows))
+        self.rows.append(rows)
 
 
 class NativeTally:
     """Arrays that an engine counts into."""
 
-    def __init__(self, plan: StreamPlan, steps: int) -> None:
-        program, populations = plan.mapped.program, plan.populations
+    def __init__(self, counting: NativeCounting, steps: int) -> None:
+        self.counting, populations = counting, counting.plan.populations
         self.synops: list[IntArray] = [
-            np.zeros((len(p.projections), steps, len(p.slices)), np.int64) for p in populations
+            np.zeros((len(p.projections), len(p.slices), steps), np.int64) for p in populations
         ]
-        self.updated: list[IntArray] = [np.zeros((steps, len(p.slices)), np.int64) for p in populations]
-        self.costs: list[IntArray] = [np.zeros((steps, KINDS), np.int64) for _ in populations]
-        self.sent: list[IntArray] = [
-            np.zeros(size, np.int64) for size in (program.input.size, *(p.size for p in program.populations))
-        ]
+        self.updated: list[IntArray] = [np.zeros((len(p.slices), steps), np.int64) for p in populations]
+        self.costs: list[IntArray] = [np.zeros((KINDS, steps), np.int64) for _ in counting.classes]
+        self.sent: list[IntArray] = [np.zeros(count, np.int64) for count in counting.classes]
         self.arrays = _kernels.StreamTally(synops=self.synops, updated=self.updated, costs=self.costs, sent=self.sent)
 
     def result(self, first_step: int, saturations: Mapping[str, int]) -> StreamTally:
         """Return what an engine has counted."""
-        populations = zip(self.synops, self.updated, self.sent[1:], self.costs, strict=True)
         return StreamTally(
             first_step=first_step,
-            input=self.sent[0],
-            populations=tuple(
-                PopulationTally(synops=synops, updated=updated, sent=sent, spent=costs[:, : len(SPENT)])
-                for synops, updated, sent, costs in populations
-            ),
+            input_values=int(self.costs[0][0].sum()),
+            populations=tuple(self._population(index) for index in range(len(self.synops))),
             saturations=saturations,
         )
 
+    def _population(self, index: int) -> PopulationTally:
+        rows, slices = self.counting.rows[index], self.updated[index].shape[0]
+        spent_by_slice = np.zeros((slices, len(SPENT)), np.int64)
+        np.add.at(spent_by_slice, rows[:, 0], self.sent[index + 1][:, None] * rows[:, 1:])
+        return PopulationTally(
+            synops=self.synops[index],
+            updated=self.updated[index],
+            spent=self.costs[index + 1][: len(SPENT)],
+            spent_by_slice=spent_by_slice.T,
+        )
 
-def _add(counting: _kernels.StreamCounting, plan: PopulationPlan, numbers: Mapping[str, int]) -> None:
+
+def _padded(costs: IntArray) -> IntArray:
+    return np.pad(costs, ((0, 0), (0, KINDS - costs.shape[1])))
+
+
+def _add_population(counting: _kernels.StreamCounting, plan: PopulationPlan, numbers: Mapping[str, int]) -> None:
     channels, area = _unit_of(plan)
     neuron = plan.layout.neuron
-    unit = neuron // (channels * area) * area + neuron % area
-    by_slice = [
-        np.unique(unit[start:stop], return_counts=True)
+    # Units are numbered in the order of the layout, so that those of a slice lie beside each other.
+    laid = neuron // (channels * area) * area + neuron % area
+    _, first, inverse = np.unique(laid, return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))
+    runs = [
+        _runs(number[inverse[start:stop]])
         for start, stop in zip(plan.starts.tolist(), plan.stops.tolist(), strict=True)
     ]
-    spent, ids = np.unique(plan.spent, axis=0, return_inverse=True)
     counting.population(
         neurons=plan.stops - plan.starts,
-        unit_count=len(neuron) // channels,
-        unit_starts=np.cumsum([0, *(len(units) for units, _ in by_slice)], dtype=np.int64),
-        units=np.concatenate([units for units, _ in by_slice]).astype(np.int32),
-        unit_neurons=np.concatenate([count for _, count in by_slice]).astype(np.int32),
-        cost_ids=ids.ravel().astype(np.int32) if plan.spikes else np.empty(0, np.int32),
-        costs=np.pad(spent, ((0, 0), (0, KINDS - len(SPENT)))),
+        unit_count=len(number),
+        run_starts=np.cumsum([0, *(len(part) for part in runs)], dtype=np.int64),
+        runs=np.concatenate(runs),
     )
     for projection in plan.projections:
-        _add_projection(counting, projection, numbers[projection.source], channels)
+        _add_projection(counting, projection, numbers[projection.source], channels, number)
+
+
+def _runs(units: IntArray) -> ClassArray:
+    """Return the units of some neurons as runs of consecutive ones with as many neurons, (n, 3): first, stop, neurons."""
+    held, neurons = np.unique(units, return_counts=True)
+    begins = np.flatnonzero((np.diff(held, prepend=-2) != 1) | (np.diff(neurons, prepend=0) != 0))
+    ends = np.append(begins[1:], len(held)) - 1
+    return np.stack([held[begins], held[ends] + 1, neurons[begins]], axis=1).astype(np.int32)
 
 
 def _unit_of(plan: PopulationPlan) -> tuple[int, int]:
@@ -96,46 +133,67 @@ def _unit_of(plan: PopulationPlan) -> tuple[int, int]:
     return channels, maps[0].sharing
 
 
-def _add_projection(counting: _kernels.StreamCounting, plan: ProjectionPlan, source: int, channels: int) -> None:
-    pools, count = _pools(plan.wiring)
-    slices = [np.full(len(bundle.fan_out), index, np.int64) for index, bundle in enumerate(plan.bundles)]
-    readers = [bundle.first + np.arange(len(bundle.fan_out)) for bundle in plan.bundles]
-    fan_out = np.concatenate([bundle.fan_out for bundle in plan.bundles]).astype(np.int64)
-    held = np.flatnonzero(fan_out)
-    slice_starts, order = _by_pool(np.concatenate(readers)[held], count)
-    none = np.empty(0, np.int64)
-    everywhere = isinstance(plan.wiring, Dense)
-    reaching, units = (none, none) if isinstance(plan.wiring, Dense) else reached_units(plan.wiring, channels)
-    unit_starts, unit_order = _by_pool(reaching, count)
+def _add_projection(
+    counting: _kernels.StreamCounting, plan: ProjectionPlan, source: int, channels: int, number: IntArray
+) -> None:
+    wiring = plan.wiring
+    pools, count = _pools(wiring)
+    of_pool, fan_out_starts, fan_outs = _fan_outs(plan, count)
+    if isinstance(wiring, Dense):
+        pools_reaching, units = np.empty(0, np.int64), np.empty(0, np.int64)
+    else:
+        pools_reaching, units = reached_units(wiring, channels)
+    unit_starts, order = _by_row(pools_reaching, count)
     counting.projection(
         source=source,
         delay=plan.delay,
-        everywhere=everywhere,
-        pool_count=count,
-        pools=pools,
-        slice_starts=slice_starts,
-        slices=np.concatenate(slices)[held][order].astype(np.int32),
-        fan_outs=fan_out[held][order],
+        everywhere=isinstance(wiring, Dense),
+        classes=of_pool[pools],
+        fan_out_starts=fan_out_starts,
+        fan_outs=fan_outs,
+        pools=np.empty(0, np.int32) if count == len(pools) else pools,
         unit_starts=unit_starts,
-        units=units[unit_order].astype(np.int32),
+        units=number[units[order]].astype(np.int32),
         filled=np.array([bundle.filled for bundle in plan.bundles], np.uint8),
     )
 
 
-def _pools(wiring: Wiring) -> tuple[npt.NDArray[np.int32], int]:
-    """Return the pool of each source neuron, empty if each is its own or all are in one, and the number of pools."""
+def _fan_outs(plan: ProjectionPlan, pools: int) -> tuple[ClassArray, IntArray, ClassArray]:
+    """Return the class of each pool, where each class's entries start, and entries, (n, 2): slice and synapses."""
+    slices = [np.full(len(bundle.fan_out), index) for index, bundle in enumerate(plan.bundles)]
+    readers = [bundle.first + np.arange(len(bundle.fan_out)) for bundle in plan.bundles]
+    fan_out = np.concatenate([bundle.fan_out for bundle in plan.bundles])
+    held = np.flatnonzero(fan_out)
+    starts, order = _by_row(np.concatenate(readers)[held], pools)
+    entries = np.stack([np.concatenate(slices), fan_out], axis=1)[held][order].astype(np.int32)
+    rows: dict[bytes, int] = {}
+    of_pool = np.array(
+        [
+            rows.setdefault(entries[start:stop].tobytes(), len(rows))
+            for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+        ],
+        np.int32,
+    )
+    kept = [np.frombuffer(row, np.int32).reshape(-1, 2) for row in rows]
+    return of_pool, np.cumsum([0, *map(len, kept)], dtype=np.int64), np.concatenate(kept)
+
+
+def _pools(wiring: Wiring) -> tuple[ClassArray, int]:
+    """Return the pool of each source neuron and the number of pools."""
+    source = np.arange(wiring.inputs)
     match wiring:
         case Dense():
-            return np.empty(0, np.int32), 1
+            return np.zeros(wiring.inputs, np.int32), 1
         case OneToOne() | Sparse():
-            return np.empty(0, np.int32), wiring.inputs
+            return source.astype(np.int32), wiring.inputs
         case Convolution():
-            plane, source = wiring.source[1] * wiring.source[2], np.arange(wiring.inputs)
+            plane = wiring.source[1] * wiring.source[2]
             pools = source // (pool_size(wiring) * plane) * plane + source % plane
             return pools.astype(np.int32), wiring.groups * plane
 
 
-def _by_pool(pools: IntArray, count: int) -> tuple[IntArray, IntArray]:
-    """Return where each pool's entries start, (count + 1,), once they are taken in an order, (n,)."""
-    starts = np.cumsum([0, *np.bincount(pools, minlength=count).tolist()], dtype=np.int64)
-    return starts, np.argsort(pools, kind="stable")
+def _by_row(rows: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """Return where each row's entries start, (count + 1,), once they are taken in an order, (n,)."""
+    starts = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=count), out=starts[1:])
+    return starts, np.argsort(rows, kind="stable")

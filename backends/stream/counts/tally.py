@@ -13,13 +13,13 @@ class PopulationTally:
     """Of one population. S: steps, m: its slices, p: its projections."""
 
     synops: IntArray
-    """(p, S, m): synapses that were reached."""
+    """(p, m, S): synapses that were reached."""
     updated: IntArray
-    """(S, m): neurons that at least one synop reached."""
-    sent: IntArray
-    """(size,): how often each neuron sent something other than 0."""
+    """(m, S): neurons that at least one synop reached."""
     spent: IntArray
-    """(S, SPENT): what the step's spikes cost on their way; 0 where the population sends no spikes."""
+    """(SPENT, S): what spikes cost on their way, by the step that they were sent in; 0 where there are none."""
+    spent_by_slice: IntArray
+    """(SPENT, m): the same by the slice that they came from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,12 +27,12 @@ class StreamTally:
     """Of all of a program's nodes."""
 
     first_step: int
-    input: IntArray
-    """(input size,): how often each channel was something other than 0."""
+    input_values: int
+    """What the host wrote to neurocores."""
     populations: tuple[PopulationTally, ...]
     saturations: Mapping[str, int]
 
     @property
     def steps(self) -> int:
         """Time steps."""
-        return len(self.populations[0].updated)
+        return self.populations[0].updated.shape[1]

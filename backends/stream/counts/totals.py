@@ -44,30 +44,28 @@ class _Events:
     def __init__(self, slices: int, steps: int) -> None:
         self.by_slice: dict[StreamEvent, IntArray] = {event: np.zeros(slices, np.int64) for event in STREAM_EVENTS}
         self.by_step: dict[StreamEvent, IntArray] = {event: np.zeros(steps, np.int64) for event in STREAM_EVENTS}
-        self.synops: IntArray = np.zeros((steps, slices), np.int64)
+        self.synops: IntArray = np.zeros((slices, steps), np.int64)
 
     def enter_population(self, plan: PopulationPlan, tally: PopulationTally) -> None:
         """Enter what arrived at a population and what it sent."""
         for projection, synops in zip(plan.projections, tally.synops, strict=True):
-            self.synops[:, plan.slices] += synops
+            self.synops[plan.slices] += synops
             for stored, bundles in projection.formats.items():
-                arrived = synops if len(bundles) == len(plan.slices) else synops[:, bundles]
-                self._enter(STREAM_SYNOPS[stored], plan.slices[bundles], arrived)
+                arrived = synops if len(bundles) == len(plan.slices) else synops[bundles]
+                by_slice, by_step = arrived.sum(axis=1), arrived.sum(axis=0)
+                self._enter(STREAM_SYNOPS[stored], plan.slices[bundles], by_slice, by_step)
                 if projection.graded:
-                    self._enter(STREAM_GRADED[stored], plan.slices[bundles], arrived)
-        self._enter("update_active", plan.slices, tally.updated)
-        self._enter("update_inactive", plan.slices, plan.stops - plan.starts - tally.updated)
+                    self._enter(STREAM_GRADED[stored], plan.slices[bundles], by_slice, by_step)
+        by_slice, by_step, sizes = tally.updated.sum(axis=1), tally.updated.sum(axis=0), plan.stops - plan.starts
+        self._enter("update_active", plan.slices, by_slice, by_step)
+        self._enter("update_inactive", plan.slices, len(by_step) * sizes - by_slice, sizes.sum() - by_step)
         if plan.spikes:
-            by_neuron = (plan.spent * tally.sent[:, None])[plan.layout.neuron]
-            by_slice = np.add.reduceat(by_neuron, plan.starts, axis=0)
-            for place, event in enumerate(SPENT):
-                self.by_slice[event][plan.slices] += by_slice[:, place]
-                self.by_step[event] += tally.spent[:, place]
+            for event, spent_by_slice, spent in zip(SPENT, tally.spent_by_slice, tally.spent, strict=True):
+                self._enter(event, plan.slices, spent_by_slice, spent)
 
-    def _enter(self, event: StreamEvent, slices: IntArray, counts: IntArray) -> None:
-        """Enter events of some slices, (steps, slices)."""
-        self.by_slice[event][slices] += counts.sum(axis=0)
-        self.by_step[event] += counts.sum(axis=1)
+    def _enter(self, event: StreamEvent, slices: IntArray, by_slice: IntArray, by_step: IntArray) -> None:
+        self.by_slice[event][slices] += by_slice
+        self.by_step[event] += by_step
 
 
 def _host(plan: StreamPlan, tally: StreamTally) -> dict[StreamHostOperation, int]:
@@ -75,17 +73,18 @@ def _host(plan: StreamPlan, tally: StreamTally) -> dict[StreamHostOperation, int
     place = next(i for i, population in enumerate(plan.populations) if population.name == program.output)
     spikes = plan.populations[place].spikes
     return {
-        "input_values": int(tally.input @ plan.input_fan_out),
-        "output_spikes": int(tally.populations[place].sent.sum()) if spikes else 0,
+        "input_values": tally.input_values,
+        "output_spikes": int(tally.populations[place].spent[SPENT.index("spike")].sum()) if spikes else 0,
         "output_membranes": 0 if spikes else tally.steps * program.population(program.output).size,
     }
 
 
 def _load(plan: StreamPlan, synops: IntArray) -> StreamLoad:
-    """(steps, slices) to the largest of a neurocore by number of neurons; slices stand neurocore by neurocore."""
+    """(slices, steps) to the largest of a neurocore by number of neurons; slices stand neurocore by neurocore."""
     first = np.flatnonzero(np.diff(plan.neurocore, prepend=-1))
-    by_neurocore = np.add.reduceat(synops, first, axis=1)
+    by_neurocore = np.add.reduceat(synops, first, axis=0)
     sizes, group = np.unique(np.add.reduceat(plan.neurons, first), return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(sizes)))
-    return StreamLoad(updates=sizes, synops=np.maximum.reduceat(by_neurocore[:, order], starts, axis=1))
+    largest = np.maximum.reduceat(by_neurocore[order], starts, axis=0)
+    return StreamLoad(updates=sizes, synops=np.ascontiguousarray(largest.T))
