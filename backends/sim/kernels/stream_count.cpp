@@ -27,6 +27,11 @@ template <typename Add>
 void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const Sent& sent, Scratch& memory,
               const Add& add) {
     const std::size_t events = sent.sources.size();
+    if (events == 0) return;
+    if (count == 1) {
+        add(0, static_cast<std::int64_t>(events));
+        return;
+    }
     if (count >= events) {
         for (const std::int32_t source : sent.sources) add(at(classes[at(source)]), 1);
         return;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,12 +61,8 @@ class ProjectionPlan:
     graded: bool
     bundles: tuple[Bundle, ...]
     """(m,)"""
-
-    @property
-    def formats(self) -> dict[SynapseFormat, IntArray]:
-        """By format, which of the bundles have it."""
-        stored = [bundle.format for bundle in self.bundles]
-        return {name: np.array([i for i, one in enumerate(stored) if one == name]) for name in dict.fromkeys(stored)}
+    formats: Mapping[SynapseFormat, IntArray]
+    """By format, which of the bundles have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,14 +91,11 @@ class StreamPlan:
     """Slices in the order of their indices, neurocore by neurocore."""
     neurocore: IntArray
     """(slices,): index of the neurocore of each."""
+    neurons: IntArray
+    """(slices,): of each."""
     populations: tuple[PopulationPlan, ...]
     input_fan_out: IntArray
     """(input size,): neurocores that read each channel."""
-
-    @property
-    def neurons(self) -> IntArray:
-        """(slices,): neurons of each."""
-        return np.array([part.stop - part.start for part in self.parts], np.int64)
 
 
 def stream_plan(mapped: MappedStream) -> StreamPlan:
@@ -113,6 +106,7 @@ def stream_plan(mapped: MappedStream) -> StreamPlan:
         mapped=mapped,
         parts=parts,
         neurocore=np.array([place for place, _ in placed], np.int64),
+        neurons=np.array([part.stop - part.start for part in parts], np.int64),
         populations=tuple(_population(mapped, parts, population) for population in mapped.program.populations),
         input_fan_out=_input_fan_out(mapped),
     )
@@ -145,12 +139,15 @@ def _projection(
     mapped: MappedStream, parts: Sequence[Slice], own: list[int], layout: Layout, entry: IntegerStreamProjection
 ) -> ProjectionPlan:
     laid = LaidWiring(wiring=entry.wiring, layout=layout)
+    bundles = tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own)
+    stored = [bundle.format for bundle in bundles]
     return ProjectionPlan(
         source=entry.source,
         delay=entry.delay,
         wiring=entry.wiring,
         graded=entry.source == mapped.program.input.name and input_is_graded(mapped.program),
-        bundles=tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own),
+        bundles=bundles,
+        formats={each: np.array([i for i, one in enumerate(stored) if one == each]) for each in dict.fromkeys(stored)},
     )
 
 
