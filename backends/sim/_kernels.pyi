@@ -191,8 +191,9 @@ class StreamNetwork:
         """Add a kernel; see `Convolution`."""
 
 class StreamCounting:
-    """What a stream network's events are on a mapping: first every source, the input first of all, then population by
-    population, each followed by its projections.
+    """What a stream network's events are on a mapping.
+
+    First come all sources, the input before the populations, then the populations, each followed by its projections.
     """
 
     def source(self, *, classes: npt.NDArray[np.int32], costs: npt.NDArray[np.int64]) -> None:

@@ -180,7 +180,7 @@ class StreamEngine {
     std::vector<std::uint64_t> wide_;      // the same in 64 bits
     std::vector<std::int32_t> outputs_;    // of populations with an order of their own, and of all where one counts
     std::vector<std::int32_t> membranes_;  // of populations with an order of their own
-    StreamRecord block_;  // of the block that runs
+    StreamRecord block_;                   // of the block that runs
     int block_steps_;
     std::int64_t position_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "stream_count.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace bispik {
@@ -13,8 +14,10 @@ std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 // Memory of a thread.
 struct Scratch {
-    std::vector<std::int32_t> classes;       // 0 between uses
-    std::vector<std::uint8_t> units, pools;  // units: set where one is reached; pools: 0 between uses
+    std::vector<std::int32_t> classes;  // 0 between uses
+    std::vector<std::uint8_t> pools;    // 0 between uses
+    std::vector<std::uint8_t> units;    // of one step: set where one is reached
+    std::vector<std::uint64_t> bits;    // the same of projections with masks
 };
 
 Scratch& scratch() {
@@ -49,25 +52,54 @@ void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const
     }
 }
 
-void mark(const CountedProjection& input, std::size_t pool, std::uint8_t* units) {
-    for (std::size_t k = input.unit_rows.begin(pool); k < input.unit_rows.end(pool); ++k) units[input.units[k]] = 1;
-}
-
-// Set the units that events reach.
-void mark_reached(const CountedProjection& input, const Sent& sent, Scratch& memory) {
-    std::uint8_t* const units = memory.units.data();
+// Call mark(pool) for every pool that something comes from.
+template <typename Mark>
+void by_pool(const CountedProjection& input, const Sent& sent, Scratch& memory, const Mark& mark) {
     if (input.pools.empty()) {
-        for (const std::int32_t source : sent.sources) mark(input, at(source), units);
+        for (const std::int32_t source : sent.sources) mark(at(source));
         return;
     }
     const std::size_t count = input.unit_rows.starts.size() - 1;
     memory.pools.resize(std::max(memory.pools.size(), count), 0);
     std::uint8_t* const pools = memory.pools.data();
-    for (const std::int32_t source : sent.sources) pools[input.pools[at(source)]] = 1;
+    const std::int32_t* const of = input.pools.data();
+    for (const std::int32_t source : sent.sources) pools[of[source]] = 1;
     for (std::size_t pool = 0; pool < count; ++pool) {
-        if (pools[pool]) mark(input, pool, units);
+        if (pools[pool]) mark(pool);
     }
     std::fill_n(pools, count, std::uint8_t{0});
+}
+
+// Set the units that events reach. Bytes may be anything's: what the loops read is at hand before they write.
+void mark_reached(const CountedProjection& input, const Sent& sent, Scratch& memory) {
+    if (input.masks.empty()) {
+        const std::int64_t* const starts = input.unit_rows.starts.data();
+        const std::int32_t* const reached = input.units.data();
+        std::uint8_t* const units = memory.units.data();
+        by_pool(input, sent, memory, [=](std::size_t pool) {
+            for (std::int64_t k = starts[pool], end = starts[pool + 1]; k < end; ++k) units[reached[k]] = 1;
+        });
+    } else {
+        const std::size_t words = memory.bits.size();
+        const std::uint64_t* const masks = input.masks.data();
+        std::uint64_t* const bits = memory.bits.data();
+        by_pool(input, sent, memory, [=](std::size_t pool) {
+            for (std::size_t k = 0; k < words; ++k) bits[k] |= masks[pool * words + k];
+        });
+    }
+}
+
+// Set the units whose bits are set.
+void spread(const std::vector<std::uint64_t>& bits, std::vector<std::uint8_t>& units) {
+    static_assert(std::endian::native == std::endian::little);
+    constexpr std::uint64_t kAll = 0x0101010101010101, kOne = 0x8040201008040201, kBelow = 0x7f7f7f7f7f7f7f7f;
+    for (std::size_t i = 0; i < 8 * bits.size(); ++i) {
+        const std::uint64_t one_each = ((bits[i / 8] >> (i % 8 * 8) & 0xff) * kAll) & kOne;  // bit j of byte j
+        std::uint64_t word;
+        std::memcpy(&word, units.data() + 8 * i, sizeof word);
+        word |= ((one_each + kBelow) >> 7) & kAll;
+        std::memcpy(units.data() + 8 * i, &word, sizeof word);
+    }
 }
 
 // How many of some units are set.
@@ -90,6 +122,17 @@ std::int64_t set_of(const std::uint8_t* units, std::size_t count) {
 }
 
 }  // namespace
+
+void CountedProjection::mask(std::size_t unit_count) {
+    const std::size_t pool_count = unit_rows.starts.size() - 1, words = words_of(unit_count);
+    if (everywhere || 2 * pool_count * words > units.size()) return;
+    masks.assign(pool_count * words, 0);
+    for (std::size_t pool = 0; pool < pool_count; ++pool) {
+        for (std::size_t k = unit_rows.begin(pool); k < unit_rows.end(pool); ++k) {
+            masks[pool * words + at(units[k]) / 64] |= std::uint64_t{1} << at(units[k]) % 64;
+        }
+    }
+}
 
 void StreamCounting::count(Pool& pool, const Look& look, std::int64_t position, int steps, StreamTally& tally) const {
     const int count = static_cast<int>(sources.size());
@@ -134,7 +177,8 @@ void StreamCounting::count_sent(int source, const Look& look, std::int64_t posit
                      for (std::size_t kind = 0; kind < kCosts; ++kind) total[kind] += events * each[kind];
                  });
         std::int64_t* const costs = tally.costs[at(source)] + tally.done + row;
-        for (std::size_t kind = 0; kind < kCosts; ++kind) costs[static_cast<std::int64_t>(kind) * tally.steps] = total[kind];
+        for (std::size_t kind = 0; kind < kCosts; ++kind)
+            costs[static_cast<std::int64_t>(kind) * tally.steps] = total[kind];
     }
 }
 
@@ -164,11 +208,16 @@ void StreamCounting::count_reached(std::size_t index, const Look& look, std::int
     }
     if (!any) return;  // the arrays hold 0
     if (!all) {
-        memory.units.resize(std::max(memory.units.size(), population.unit_count));
-        std::fill_n(memory.units.data(), population.unit_count, std::uint8_t{0});
+        const bool masked =
+            std::ranges::any_of(population.inputs, [](const CountedProjection& input) { return !input.masks.empty(); });
+        const std::size_t words = words_of(population.unit_count);
+        memory.bits.assign(words, 0);
+        memory.units.resize(std::max(memory.units.size(), 64 * words));
+        std::fill_n(memory.units.data(), 64 * words, std::uint8_t{0});
         for (const CountedProjection& input : population.inputs) {
             if (step >= input.delay) mark_reached(input, look(input.source, step - input.delay), memory);
         }
+        if (masked) spread(memory.bits, memory.units);
     }
     std::int64_t* const updated = tally.updated[index] + row;
     for (std::size_t slice = 0; slice < slices; ++slice) {

@@ -42,8 +42,14 @@ struct CountedProjection {
     std::vector<std::int32_t> pools;  // of each source neuron; empty: each is its own
     RowStarts unit_rows;              // by pool
     std::vector<std::int32_t> units;
+    std::vector<std::uint64_t> masks;  // [pools][words_of(units)]: the same as bits; empty where that takes longer
     std::vector<std::uint8_t> filled;  // [slices]: all its neurons are reached if any is
+
+    // Make the masks if they pay.
+    void mask(std::size_t unit_count);
 };
+
+inline std::size_t words_of(std::size_t bits) { return (bits + 63) / 64; }
 
 // Neurons of a slice: so many of each of some units beside each other.
 struct UnitRun {

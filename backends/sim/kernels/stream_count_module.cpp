@@ -91,10 +91,10 @@ void add_projection(StreamCounting& counting, int source, int delay, bool everyw
     made.unit_rows = rows_of(unit_starts, pool_count, units.shape(0));
     expect_below(units, population.unit_count);
     made.units = taken(units);
-    expect(everywhere || (pools.shape(0) ? pools.shape(0) : pool_count) == classes.shape(0),
-           "pools of another source");
+    expect(everywhere || (pools.shape(0) ? pools.shape(0) : pool_count) == classes.shape(0), "pools of another source");
     expect(filled.shape(0) == population.neurons.size(), "one mark per slice");
     made.filled = taken(filled);
+    made.mask(population.unit_count);
     population.inputs.push_back(std::move(made));
 }
 
@@ -169,8 +169,8 @@ void bind_stream_counts(nb::module_& m) {
                std::vector<Target<std::int64_t, 1>> sent) {
                 new (self) TallyArrays{std::move(synops), std::move(updated), std::move(costs), std::move(sent)};
             },
-            nb::kw_only(), nb::arg("synops").noconvert(), nb::arg("updated").noconvert(),
-            nb::arg("costs").noconvert(), nb::arg("sent").noconvert());
+            nb::kw_only(), nb::arg("synops").noconvert(), nb::arg("updated").noconvert(), nb::arg("costs").noconvert(),
+            nb::arg("sent").noconvert());
 }
 
 }  // namespace bispik

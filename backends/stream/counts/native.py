@@ -116,7 +116,7 @@ def _add_population(counting: _kernels.StreamCounting, plan: PopulationPlan, num
 
 
 def _runs(units: IntArray) -> ClassArray:
-    """Return the units of some neurons as runs of consecutive ones with as many neurons, (n, 3): first, stop, neurons."""
+    """Return runs of consecutive units with as many of some neurons each, (n, 3): first unit, stop, neurons."""
     held, neurons = np.unique(units, return_counts=True)
     begins = np.flatnonzero((np.diff(held, prepend=-2) != 1) | (np.diff(neurons, prepend=0) != 0))
     ends = np.append(begins[1:], len(held)) - 1

@@ -35,4 +35,5 @@ class StreamTally:
     @property
     def steps(self) -> int:
         """Time steps."""
-        return self.populations[0].updated.shape[1]
+        steps: int = self.populations[0].updated.shape[1]
+        return steps
