@@ -63,11 +63,11 @@ StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels,
     }
     for (const StreamPopulation& population : network.populations) {
         for (const StreamSynapses& input : population.inputs) {
-            std::vector<Sent>& ring = past_[at(input.source)];
+            std::vector<StreamSent>& ring = past_[at(input.source)];
             ring.resize(std::max(ring.size(), at(block_steps_) + at(input.delay)));
         }
     }
-    for (std::vector<Sent>& ring : past_) {
+    for (std::vector<StreamSent>& ring : past_) {
         if (counting_) ring.resize(std::max(ring.size(), at(block_steps_)));
     }
 }
@@ -80,7 +80,9 @@ void StreamEngine::run(const std::int32_t* values, std::int64_t steps, const Str
         const int count = static_cast<int>(std::min<std::int64_t>(block_steps_, steps - first));
         run_block(values + first * network_.input_size, count);
         if (counting_) {
-            const auto look = [this](int source, std::int64_t step) -> const Sent& { return sent_at(source, step); };
+            const auto look = [this](int source, std::int64_t step) -> const StreamSent& {
+                return sent_at(source, step);
+            };
             counting_->count(pool_, look, position_, count, block_.tally);
         }
         position_ += count;
@@ -187,8 +189,8 @@ void StreamEngine::publish(int index, int row) {
     const StreamPopulation& population = network_.populations[at(index)];
     const std::size_t begin = at(row) * at(population.size());
     const bool taken = !past_[at(index) + 1].empty(), reordered = !population.order.empty() && block_.sent[at(index)];
-    Sent unused;
-    Sent& sent = taken ? sent_at(index + 1, position_ + row) : unused;
+    StreamSent unused;
+    StreamSent& sent = taken ? sent_at(index + 1, position_ + row) : unused;
     const std::int32_t* const out =
         buffered(index) ? outputs_.data() + states_[at(index)].offset + begin : block_.sent[at(index)] + begin;
     if (taken || reordered) list(out, population.size(), population.order, !population.spiking, sent);
@@ -196,7 +198,7 @@ void StreamEngine::publish(int index, int row) {
 }
 
 // Record a step of a population with an order of its own.
-void StreamEngine::write(int index, int row, const Sent& sent) {
+void StreamEngine::write(int index, int row, const StreamSent& sent) {
     const StreamPopulation& population = network_.populations[at(index)];
     const std::size_t size = at(population.size()), begin = at(row) * size;
     if (std::int32_t* out = block_.sent[at(index)]) {
@@ -214,7 +216,7 @@ void StreamEngine::write(int index, int row, const Sent& sent) {
 
 // What is not 0 among the values of neurons in an order of their own (empty: the network's), with its value if graded.
 void StreamEngine::list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded,
-                        Sent& sent) {
+                        StreamSent& sent) {
     thread_local std::vector<std::int32_t> places;
     places.resize(std::max(places.size(), at(size) + kPlacesBehind));
     const std::size_t count = at(kernels_.collect(values, size, places.data()));
@@ -232,8 +234,8 @@ void StreamEngine::for_rows(int steps, int size, const std::function<void(int)>&
     }
 }
 
-Sent& StreamEngine::sent_at(int source, std::int64_t step) {
-    std::vector<Sent>& ring = past_[at(source)];
+StreamSent& StreamEngine::sent_at(int source, std::int64_t step) {
+    std::vector<StreamSent>& ring = past_[at(source)];
     return ring[static_cast<std::size_t>(step % static_cast<std::int64_t>(ring.size()))];
 }
 

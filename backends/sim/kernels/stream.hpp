@@ -162,22 +162,23 @@ class StreamEngine {
     void add_inputs(int index, Which which, Rows rows, int first, int width);
     std::int64_t run_neurons(int index, Rows rows, int first, int width);
     void publish(int index, int row);
-    void write(int index, int row, const Sent& sent);
+    void write(int index, int row, const StreamSent& sent);
     bool buffered(int index) const;
-    void list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded, Sent& sent);
+    void list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded,
+              StreamSent& sent);
     void for_rows(int steps, int size, const std::function<void(int)>& row);
-    Sent& sent_at(int source, std::int64_t step);
+    StreamSent& sent_at(int source, std::int64_t step);
 
     const StreamNetwork& network_;
     const Kernels& kernels_;
     const StreamCounting* const counting_;
     Pool pool_;
     std::vector<Component> components_;
-    std::vector<int> component_of_;        // by source; -1 for the input
-    std::vector<std::vector<Sent>> past_;  // by source: a ring of steps; empty if nobody takes it
-    std::vector<State> states_;            // by population
-    std::vector<std::uint32_t> narrow_;    // sums of a component, [steps][size] of each population
-    std::vector<std::uint64_t> wide_;      // the same in 64 bits
+    std::vector<int> component_of_;              // by source; -1 for the input
+    std::vector<std::vector<StreamSent>> past_;  // by source: a ring of steps; empty if nobody takes it
+    std::vector<State> states_;                  // by population
+    std::vector<std::uint32_t> narrow_;          // sums of a component, [steps][size] of each population
+    std::vector<std::uint64_t> wide_;            // the same in 64 bits
     std::vector<std::int32_t> outputs_;    // of populations with an order of their own, and of all where one counts
     std::vector<std::int32_t> membranes_;  // of populations with an order of their own
     StreamRecord block_;                   // of the block that runs

@@ -27,7 +27,7 @@ Scratch& scratch() {
 
 // Call add(class, events) for events by class: once for each class if there are fewer classes than events.
 template <typename Add>
-void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const Sent& sent, Scratch& memory,
+void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const StreamSent& sent, Scratch& memory,
               const Add& add) {
     const std::size_t events = sent.sources.size();
     if (events == 0) return;
@@ -54,7 +54,7 @@ void by_class(const std::vector<std::int32_t>& classes, std::size_t count, const
 
 // Call mark(pool) for every pool that something comes from.
 template <typename Mark>
-void by_pool(const CountedProjection& input, const Sent& sent, Scratch& memory, const Mark& mark) {
+void by_pool(const CountedProjection& input, const StreamSent& sent, Scratch& memory, const Mark& mark) {
     if (input.pools.empty()) {
         for (const std::int32_t source : sent.sources) mark(at(source));
         return;
@@ -71,7 +71,7 @@ void by_pool(const CountedProjection& input, const Sent& sent, Scratch& memory, 
 }
 
 // Set the units that events reach. Bytes may be anything's: what the loops read is at hand before they write.
-void mark_reached(const CountedProjection& input, const Sent& sent, Scratch& memory) {
+void mark_reached(const CountedProjection& input, const StreamSent& sent, Scratch& memory) {
     if (input.masks.empty()) {
         const std::int64_t* const starts = input.unit_rows.starts.data();
         const std::int32_t* const reached = input.units.data();
@@ -194,7 +194,7 @@ void StreamCounting::count_reached(std::size_t index, const Look& look, std::int
     for (std::size_t i = 0; i < population.inputs.size(); ++i) {
         const CountedProjection& input = population.inputs[i];
         if (step < input.delay) continue;
-        const Sent& sent = look(input.source, step - input.delay);
+        const StreamSent& sent = look(input.source, step - input.delay);
         if (sent.sources.empty()) continue;
         any = true;
         all = all || input.everywhere;

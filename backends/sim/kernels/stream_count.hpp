@@ -15,7 +15,7 @@
 namespace bispik {
 
 // What a source sent in one step.
-struct Sent {
+struct StreamSent {
     std::vector<std::int32_t> sources, values;  // no values: all are 1
 };
 
@@ -86,7 +86,7 @@ struct StreamTally {
 
 class StreamCounting {
  public:
-    using Look = std::function<const Sent&(int source, std::int64_t step)>;
+    using Look = std::function<const StreamSent&(int source, std::int64_t step)>;
 
     std::vector<CountedSource> sources;  // the input first
     std::vector<CountedPopulation> populations;

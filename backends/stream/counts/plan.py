@@ -140,18 +140,16 @@ def _projection(
 ) -> ProjectionPlan:
     laid = LaidWiring(wiring=entry.wiring, layout=layout)
     bundles = tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own)
-    stored = [bundle.format for bundle in bundles]
-    formats: dict[SynapseFormat, IntArray] = {
-        each: np.array([index for index, one in enumerate(stored) if one == each], np.int64)
-        for each in dict.fromkeys(stored)
-    }
+    formats: dict[SynapseFormat, list[int]] = {}
+    for place, bundle in enumerate(bundles):
+        formats.setdefault(bundle.format, []).append(place)
     return ProjectionPlan(
         source=entry.source,
         delay=entry.delay,
         wiring=entry.wiring,
         graded=entry.source == mapped.program.input.name and input_is_graded(mapped.program),
         bundles=bundles,
-        formats=formats,
+        formats={stored: np.array(places, np.int64) for stored, places in formats.items()},
     )
 
 
