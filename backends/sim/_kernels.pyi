@@ -190,10 +190,92 @@ class StreamNetwork:
     ) -> None:
         """Add a kernel; see `Convolution`."""
 
+class StreamCounting:
+    """What a stream network's events are on a mapping.
+
+    First come all sources, the input before the populations, then the populations, each followed by its projections.
+    """
+
+    def source(self, *, classes: npt.NDArray[np.int32], costs: npt.NDArray[np.int64]) -> None:
+        """Add what everything that a source sends costs.
+
+        Args:
+            classes: (size,): row of ``costs`` of each neuron; empty if nothing is counted.
+            costs: (classes, 8).
+        """
+
+    def population(
+        self,
+        *,
+        neurons: npt.NDArray[np.int64],
+        unit_count: int,
+        run_starts: npt.NDArray[np.int64],
+        runs: npt.NDArray[np.int32],
+    ) -> None:
+        """Add a population on m slices.
+
+        Args:
+            neurons: (m,).
+            unit_count: units of neurons that are always reached together.
+            run_starts: (m + 1,): where the runs of each slice begin.
+            runs: (n, 3): units [first, stop) have so many neurons each in the slice.
+        """
+
+    def projection(
+        self,
+        *,
+        source: int,
+        delay: int,
+        everywhere: bool,
+        classes: npt.NDArray[np.int32],
+        fan_out_starts: npt.NDArray[np.int64],
+        fan_outs: npt.NDArray[np.int32],
+        pools: npt.NDArray[np.int32],
+        unit_starts: npt.NDArray[np.int64],
+        units: npt.NDArray[np.int32],
+        filled: npt.NDArray[np.uint8],
+    ) -> None:
+        """Add a projection to the population that was added last.
+
+        Args:
+            source: its number in the network.
+            delay: steps.
+            everywhere: whatever arrives reaches every neuron; there are no units then.
+            classes: (source size,): of source neurons with the same fan-outs.
+            fan_out_starts: (classes + 1,): where those of each class begin.
+            fan_outs: (n, 2): a slice, and how many synapses of each source neuron it holds.
+            pools: (source size,): of source neurons that reach the same units; empty if each is its own.
+            unit_starts: (pools + 1,): where the units of each pool begin.
+            units: what pools reach.
+            filled: (m,): whether all neurons of a slice are reached if any is.
+        """
+
+class StreamTally:
+    """Arrays that an engine counts into, which hold 0 before; S steps, m slices of a population, p projections."""
+
+    def __init__(
+        self,
+        *,
+        synops: Items[npt.NDArray[np.int64]],
+        updated: Items[npt.NDArray[np.int64]],
+        costs: Items[npt.NDArray[np.int64]],
+        sent: Items[npt.NDArray[np.int64]],
+    ) -> None:
+        """Take the arrays.
+
+        Args:
+            synops: by population, (p, m, S): synapses that were reached.
+            updated: by population, (m, S): neurons that were reached.
+            costs: of the input and by population, (8, S): of all that it sent.
+            sent: of the input and by population, (classes,): how often something other than 0.
+        """
+
 class StreamEngine:
     """One sequence on a network: state, threads and buffers."""
 
-    def __init__(self, network: StreamNetwork, *, path: str, threads: int) -> None: ...
+    def __init__(
+        self, network: StreamNetwork, *, path: str, threads: int, counting: StreamCounting | None = None
+    ) -> None: ...
     @property
     def path(self) -> str:
         """Name of the kernels that run."""
@@ -206,15 +288,17 @@ class StreamEngine:
         self,
         values: npt.NDArray[np.int32],
         *,
-        sent: Items[npt.NDArray[np.int32]],
+        sent: Items[npt.NDArray[np.int32] | None],
         membranes: Items[npt.NDArray[np.int32] | None],
         clipped: npt.NDArray[np.int64],
+        tally: StreamTally | None = None,
     ) -> None:
         """Run the next steps and write what every population does; S steps.
 
         Args:
             values: the host's input, (S, input size).
-            sent: by population, (S, size).
+            sent: by population, (S, size); None only for an engine that counts.
             membranes: by population, (S, size).
             clipped: (populations,), added to: membrane updates that were clipped.
+            tally: what is counted; for an engine that counts.
         """

@@ -21,7 +21,8 @@ class StreamActivity:
     input: npt.NDArray[np.int32]
     """(S, input size)."""
     sent: Mapping[str, npt.NDArray[np.int32]]
-    """By population: spikes, 0 or 1, or the membrane where the population sends that; (S, size)."""
+    """By population: spikes, 0 or 1, or the membrane where the population sends that; (S, size). Only a run that counts
+    by itself leaves populations out."""
     membranes: Mapping[str, npt.NDArray[np.int32]]
     """By probed population: the stored membrane v behind each step, (S, size)."""
     saturations: Mapping[str, int]

@@ -68,9 +68,14 @@ def open_stream_session(
     """
     if backend not in STREAM_BACKENDS:
         raise BispikError(f"backend {backend!r}: choose one of {', '.join(STREAM_BACKENDS)}")
+    check_threads(options)
+    return STREAM_BACKENDS[backend](program, probes, options)
+
+
+def check_threads(options: RunOptions) -> None:
+    """Raise a BispikError unless the number of threads is one."""
     if options.threads is not None and options.threads < 1:
         raise BispikError(f"--threads {options.threads}: give at least 1")
-    return STREAM_BACKENDS[backend](program, probes, options)
 
 
 def _has_no_threads(backend: str, options: RunOptions) -> None:

@@ -118,6 +118,33 @@ def reached(wiring: Wiring, sent: BoolArray) -> BoolArray:
             return np.repeat(found, wiring.target[0] // groups, axis=1).reshape(len(sent), wiring.outputs)
 
 
+def reached_units(wiring: OneToOne | Sparse | Convolution, channels: int) -> tuple[IntArray, IntArray]:
+    """Return which pool reaches which unit, as pairs (n,) and (n,).
+
+    A unit is what lies at one place of a map in ``channels`` consecutive channels, which are of one group: the u-th of
+    them at a place is unit u H W + place. A neuron without a map is a channel of its own.
+    """
+    match wiring:
+        case OneToOne():
+            return np.arange(wiring.inputs), np.arange(wiring.inputs)
+        case Sparse():
+            return wiring.sources.astype(np.int64), np.repeat(np.arange(wiring.outputs), np.diff(wiring.starts))
+        case Convolution():
+            each = wiring.target[0] // wiring.groups // channels
+            units, group = np.arange(wiring.groups * each), np.arange(wiring.groups * each) // each
+            source, target = wiring.source[1] * wiring.source[2], wiring.target[1] * wiring.target[2]
+            pairs: list[tuple[IntArray, IntArray]] = []
+            for i in range(wiring.kernel[0]):
+                y, from_y = _met(wiring, 0, i)
+                for j in range(wiring.kernel[1]):
+                    x, from_x = _met(wiring, 1, j)
+                    place = (from_y[:, None] * wiring.source[2] + from_x).ravel()
+                    at = (y[:, None] * wiring.target[2] + x).ravel()
+                    pools = (group[:, None] * source + place).ravel()
+                    pairs.append((pools, (units[:, None] * target + at).ravel()))
+            return np.concatenate([pools for pools, _ in pairs]), np.concatenate([units for _, units in pairs])
+
+
 def _reached_rows(wiring: Sparse, sent: BoolArray) -> BoolArray:
     filled = np.flatnonzero(np.diff(wiring.starts))
     found = np.zeros((len(sent), wiring.outputs), np.bool_)

@@ -24,9 +24,14 @@ def tiny_target(neurons: int = 5) -> Target:
 
 
 def mapped_small(program: StreamProgram) -> MappedStream:
-    """Map a drawn program; one that no small neurocore has room for is drawn anew."""
+    """Map a drawn program to small neurocores; see `mapped_drawn`."""
+    return mapped_drawn(program, tiny_target())
+
+
+def mapped_drawn(program: StreamProgram, target: Target) -> MappedStream:
+    """Map a drawn program; one that no neurocore has room for, or that could overflow, is drawn anew."""
     try:
-        return map_stream(program, tiny_target())
+        return map_stream(program, target)
     except BispikError as error:
         assume("one row needs" not in str(error) and "a current could reach" not in str(error))
         raise

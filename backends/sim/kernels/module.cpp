@@ -307,6 +307,7 @@ class Runner {
 
 NB_MODULE(_kernels, m) {
     using namespace bispik;
+    bind_stream_counts(m);
     bind_streams(m);
     m.def(
         "normalise",

@@ -48,4 +48,7 @@ inline void check_signals() {
 // Stream networks: stream_module.cpp.
 void bind_streams(nb::module_& m);
 
+// What is counted in them: stream_count_module.cpp.
+void bind_stream_counts(nb::module_& m);
+
 }  // namespace bispik

@@ -26,9 +26,11 @@ bool in_strips(const StreamPopulation& population) {
 
 }  // namespace
 
-StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels, int threads)
+StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels, int threads,
+                           const StreamCounting* counting)
     : network_(network),
       kernels_(kernels),
+      counting_(counting),
       pool_(threads),
       components_(network.components()),
       component_of_(network.populations.size() + 1, -1),
@@ -40,7 +42,7 @@ StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels,
     }
     block_steps_ = std::clamp(kSumsOfBlock / largest, kLeastSteps, kMostSteps);
     for (std::size_t component = 0; component < components_.size(); ++component) {
-        std::size_t narrow = 0, wide = 0, outputs = 0;
+        std::size_t narrow = 0, wide = 0, outputs = 0, membranes = 0;
         for (const int index : components_[component].populations) {
             const StreamPopulation& population = network.populations[at(index)];
             const std::size_t values = at(population.size()) * at(block_steps_);
@@ -51,18 +53,22 @@ StreamEngine::StreamEngine(const StreamNetwork& network, const Kernels& kernels,
             states_[at(index)].offset = std::max({narrow, wide, outputs});
             const std::size_t end = states_[at(index)].offset + values;
             (population.wide ? wide : narrow) = end;
-            if (!population.order.empty()) outputs = end;
+            if (!population.order.empty()) membranes = end;
+            if (!population.order.empty() || counting_) outputs = end;
         }
         narrow_.resize(std::max(narrow_.size(), narrow));
         wide_.resize(std::max(wide_.size(), wide));
         outputs_.resize(std::max(outputs_.size(), outputs));
-        membranes_.resize(outputs_.size());
+        membranes_.resize(std::max(membranes_.size(), membranes));
     }
     for (const StreamPopulation& population : network.populations) {
         for (const StreamSynapses& input : population.inputs) {
-            std::vector<Sent>& ring = past_[at(input.source)];
+            std::vector<StreamSent>& ring = past_[at(input.source)];
             ring.resize(std::max(ring.size(), at(block_steps_) + at(input.delay)));
         }
+    }
+    for (std::vector<StreamSent>& ring : past_) {
+        if (counting_) ring.resize(std::max(ring.size(), at(block_steps_)));
     }
 }
 
@@ -73,10 +79,16 @@ void StreamEngine::run(const std::int32_t* values, std::int64_t steps, const Str
         if (first) between();
         const int count = static_cast<int>(std::min<std::int64_t>(block_steps_, steps - first));
         run_block(values + first * network_.input_size, count);
+        if (counting_) {
+            const auto look = [this](int source, std::int64_t step) -> const StreamSent& {
+                return sent_at(source, step);
+            };
+            counting_->count(pool_, look, position_, count, block_.tally);
+        }
         position_ += count;
         for (std::size_t index = 0; index < network_.populations.size(); ++index) {
             const std::ptrdiff_t written = std::ptrdiff_t{count} * network_.populations[index].size();
-            block_.sent[index] += written;
+            if (block_.sent[index]) block_.sent[index] += written;
             if (block_.membranes[index]) block_.membranes[index] += written;
         }
     }
@@ -151,48 +163,60 @@ std::int64_t StreamEngine::run_neurons(int index, Rows rows, int first, int widt
     const StreamPopulation& population = network_.populations[at(index)];
     State& state = states_[at(index)];
     const std::size_t size = at(population.size());
-    const std::size_t within = at(rows.first) * size + at(first), buffered = state.offset + within;
+    const std::size_t within = at(rows.first) * size + at(first), offset = state.offset + within;
     const bool ordered = !population.order.empty();
-    std::int32_t* sent = ordered ? outputs_.data() + buffered : block_.sent[at(index)] + within;
+    std::int32_t* sent = buffered(index) ? outputs_.data() + offset : block_.sent[at(index)] + within;
     std::int32_t* membranes = !block_.membranes[at(index)] ? nullptr
-                              : ordered                    ? membranes_.data() + buffered
+                              : ordered                    ? membranes_.data() + offset
                                                            : block_.membranes[at(index)] + within;
     StreamNeurons neurons = population.neurons(at(first));
     neurons.current = state.current.data() + first;
     neurons.membrane = state.membrane.data() + first;
     neurons.spike = state.spike.data() + first;
     if (population.wide) {
-        return run_stream_wide(neurons, rows.count(), width, wide_.data() + buffered, size, sent, membranes, size);
+        return run_stream_wide(neurons, rows.count(), width, wide_.data() + offset, size, sent, membranes, size);
     }
-    return kernels_.run_stream(neurons, {rows.count(), width, narrow_.data() + buffered, size, sent, membranes, size});
+    return kernels_.run_stream(neurons, {rows.count(), width, narrow_.data() + offset, size, sent, membranes, size});
+}
+
+// Whether a population's outputs of a block are not where they are recorded.
+bool StreamEngine::buffered(int index) const {
+    return !network_.populations[at(index)].order.empty() || !block_.sent[at(index)];
 }
 
 // List what a population sent in a step, and put it into the network's order.
 void StreamEngine::publish(int index, int row) {
     const StreamPopulation& population = network_.populations[at(index)];
+    const std::size_t begin = at(row) * at(population.size());
+    const bool taken = !past_[at(index) + 1].empty(), reordered = !population.order.empty() && block_.sent[at(index)];
+    StreamSent unused;
+    StreamSent& sent = taken ? sent_at(index + 1, position_ + row) : unused;
+    const std::int32_t* const out =
+        buffered(index) ? outputs_.data() + states_[at(index)].offset + begin : block_.sent[at(index)] + begin;
+    if (taken || reordered) list(out, population.size(), population.order, !population.spiking, sent);
+    if (!population.order.empty()) write(index, row, sent);
+}
+
+// Record a step of a population with an order of its own.
+void StreamEngine::write(int index, int row, const StreamSent& sent) {
+    const StreamPopulation& population = network_.populations[at(index)];
     const std::size_t size = at(population.size()), begin = at(row) * size;
-    std::int32_t* const out = block_.sent[at(index)] + begin;
-    const bool taken = !past_[at(index) + 1].empty();
-    if (population.order.empty()) {
-        if (taken) list(out, population.size(), {}, !population.spiking, sent_at(index + 1, position_ + row));
-        return;
-    }
-    Sent unused;
-    Sent& sent = taken ? sent_at(index + 1, position_ + row) : unused;
-    const std::size_t buffered = states_[at(index)].offset + begin;
-    list(outputs_.data() + buffered, population.size(), population.order, !population.spiking, sent);
-    std::fill_n(out, size, 0);
-    for (std::size_t i = 0; i < sent.sources.size(); ++i) {
-        out[sent.sources[i]] = sent.values.empty() ? 1 : sent.values[i];
+    if (std::int32_t* out = block_.sent[at(index)]) {
+        out += begin;
+        std::fill_n(out, size, 0);
+        for (std::size_t i = 0; i < sent.sources.size(); ++i) {
+            out[sent.sources[i]] = sent.values.empty() ? 1 : sent.values[i];
+        }
     }
     if (std::int32_t* const membranes = block_.membranes[at(index)]) {
-        for (std::size_t i = 0; i < size; ++i) membranes[begin + at(population.order[i])] = membranes_[buffered + i];
+        const std::int32_t* const from = membranes_.data() + states_[at(index)].offset + begin;
+        for (std::size_t i = 0; i < size; ++i) membranes[begin + at(population.order[i])] = from[i];
     }
 }
 
 // What is not 0 among the values of neurons in an order of their own (empty: the network's), with its value if graded.
 void StreamEngine::list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded,
-                        Sent& sent) {
+                        StreamSent& sent) {
     thread_local std::vector<std::int32_t> places;
     places.resize(std::max(places.size(), at(size) + kPlacesBehind));
     const std::size_t count = at(kernels_.collect(values, size, places.data()));
@@ -210,8 +234,8 @@ void StreamEngine::for_rows(int steps, int size, const std::function<void(int)>&
     }
 }
 
-StreamEngine::Sent& StreamEngine::sent_at(int source, std::int64_t step) {
-    std::vector<Sent>& ring = past_[at(source)];
+StreamSent& StreamEngine::sent_at(int source, std::int64_t step) {
+    std::vector<StreamSent>& ring = past_[at(source)];
     return ring[static_cast<std::size_t>(step % static_cast<std::int64_t>(ring.size()))];
 }
 

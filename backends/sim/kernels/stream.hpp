@@ -12,6 +12,7 @@
 
 #include "kernels.hpp"
 #include "pool.hpp"
+#include "stream_count.hpp"
 
 namespace bispik {
 
@@ -116,17 +117,21 @@ struct StreamNetwork {
 
 // --- The engine ---
 
-// Where a run's activity is written: by population [steps][size].
+// Where a run's activity is written: by population [steps][size], null where nobody asks; what is sent may only be null
+// for an engine that counts.
 struct StreamRecord {
     std::vector<std::int32_t*> sent;
-    std::vector<std::int32_t*> membranes;  // null where nobody asks
-    std::int64_t* clipped;                 // [populations], added to
+    std::vector<std::int32_t*> membranes;
+    std::int64_t* clipped;  // [populations], added to
+    StreamTally tally{};    // where the engine counts; its arrays begin as 0
 };
 
 // One sequence on a network whose populations are arranged.
 class StreamEngine {
  public:
-    StreamEngine(const StreamNetwork& network, const Kernels& kernels, int threads);
+    // `counting` says what to count, unless it is null; it outlives the engine.
+    StreamEngine(const StreamNetwork& network, const Kernels& kernels, int threads,
+                 const StreamCounting* counting = nullptr);
 
     // Run the next steps, block by block; `values` are [steps][input size]. `between` is called between two blocks and
     // may throw: what was run until then stays.
@@ -144,11 +149,6 @@ class StreamEngine {
         int count() const { return stop - first; }
     };
 
-    // What a source sent in one step.
-    struct Sent {
-        std::vector<std::int32_t> sources, values;  // no values: all are 1
-    };
-
     // State, and where the sums and outputs of a block begin in the buffers.
     struct State {
         std::vector<std::int32_t> current, membrane, spike;
@@ -162,22 +162,26 @@ class StreamEngine {
     void add_inputs(int index, Which which, Rows rows, int first, int width);
     std::int64_t run_neurons(int index, Rows rows, int first, int width);
     void publish(int index, int row);
-    void list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded, Sent& sent);
+    void write(int index, int row, const StreamSent& sent);
+    bool buffered(int index) const;
+    void list(const std::int32_t* values, int size, const std::vector<std::int32_t>& order, bool graded,
+              StreamSent& sent);
     void for_rows(int steps, int size, const std::function<void(int)>& row);
-    Sent& sent_at(int source, std::int64_t step);
+    StreamSent& sent_at(int source, std::int64_t step);
 
     const StreamNetwork& network_;
     const Kernels& kernels_;
+    const StreamCounting* const counting_;
     Pool pool_;
     std::vector<Component> components_;
-    std::vector<int> component_of_;        // by source; -1 for the input
-    std::vector<std::vector<Sent>> past_;  // by source: a ring of steps; empty if nobody takes it
-    std::vector<State> states_;            // by population
-    std::vector<std::uint32_t> narrow_;    // sums of a component, [steps][size] of each population
-    std::vector<std::uint64_t> wide_;      // the same in 64 bits
-    std::vector<std::int32_t> outputs_;    // of populations with an order of their own
-    std::vector<std::int32_t> membranes_;
-    StreamRecord block_;  // of the block that runs
+    std::vector<int> component_of_;              // by source; -1 for the input
+    std::vector<std::vector<StreamSent>> past_;  // by source: a ring of steps; empty if nobody takes it
+    std::vector<State> states_;                  // by population
+    std::vector<std::uint32_t> narrow_;          // sums of a component, [steps][size] of each population
+    std::vector<std::uint64_t> wide_;            // the same in 64 bits
+    std::vector<std::int32_t> outputs_;    // of populations with an order of their own, and of all where one counts
+    std::vector<std::int32_t> membranes_;  // of populations with an order of their own
+    StreamRecord block_;                   // of the block that runs
     int block_steps_;
     std::int64_t position_ = 0;
 };

@@ -95,7 +95,7 @@ void StreamEngine::add_inputs(int index, Which which, Rows rows, int first, int 
             for (int row = rows.first; row < rows.stop; ++row) {
                 const std::int64_t step = position_ + row - input.delay;
                 if (step < 0) continue;
-                const Sent& sent = sent_at(input.source, step);
+                const StreamSent& sent = sent_at(input.source, step);
                 if (sent.sources.empty()) continue;
                 adder.add(input, events_of(sent.sources, sent.values, input.exponent), sums + at(row) * size);
             }

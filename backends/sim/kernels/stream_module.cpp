@@ -17,6 +17,7 @@
 #include "module.hpp"
 #include "paths.hpp"
 #include "stream.hpp"
+#include "stream_count_module.hpp"
 
 namespace bispik {
 namespace {
@@ -182,27 +183,34 @@ class StreamBuilder {
 
 class StreamRunner {
  public:
-    StreamRunner(StreamBuilder& builder, const std::string& path, int threads)
-        : network_(builder.finished()), engine_(network_, kernels_named(path), threads) {}
+    StreamRunner(StreamBuilder& builder, const std::string& path, int threads, const StreamCounting* counting)
+        : network_(checked(builder.finished(), counting)),
+          counting_(counting),
+          engine_(network_, kernels_named(path), threads, counting) {}
 
-    void run(Array<std::int32_t, 2> values, const std::vector<Target<std::int32_t, 2>>& sent,
-             const std::vector<std::optional<Target<std::int32_t, 2>>>& membranes, Target<std::int64_t, 1> clipped) {
+    void run(Array<std::int32_t, 2> values, const std::vector<std::optional<Target<std::int32_t, 2>>>& sent,
+             const std::vector<std::optional<Target<std::int32_t, 2>>>& membranes, Target<std::int64_t, 1> clipped,
+             const TallyArrays* tally) {
         const Running until_the_end(running_);
         const std::size_t count = network_.populations.size(), steps = values.shape(0);
         expect(values.shape(1) == static_cast<std::size_t>(network_.input_size), "an input of another size");
         expect(sent.size() == count && membranes.size() == count && clipped.shape(0) == count,
                "one array per population");
+        expect((tally != nullptr) == (counting_ != nullptr), "an engine that counts takes a tally, others none");
         StreamRecord record{{}, {}, clipped.data()};
-        const auto checked = [&](const Target<std::int32_t, 2>& array, std::size_t index) {
-            expect(array.shape(0) == steps &&
-                       array.shape(1) == static_cast<std::size_t>(network_.populations[index].size()),
+        const auto checked = [&](const std::optional<Target<std::int32_t, 2>>& array, std::size_t index) {
+            if (!array) return static_cast<std::int32_t*>(nullptr);
+            expect(array->shape(0) == steps &&
+                       array->shape(1) == static_cast<std::size_t>(network_.populations[index].size()),
                    "outputs of another shape");
-            return array.data();
+            return array->data();
         };
         for (std::size_t index = 0; index < count; ++index) {
+            expect(counting_ || sent[index], "what an engine sends that does not count is recorded");
             record.sent.push_back(checked(sent[index], index));
-            record.membranes.push_back(membranes[index] ? checked(*membranes[index], index) : nullptr);
+            record.membranes.push_back(checked(membranes[index], index));
         }
+        if (tally) record.tally = tally->checked(network_, *counting_, steps);
         nb::gil_scoped_release released;
         engine_.run(values.data(), static_cast<std::int64_t>(steps), record, check_signals);
     }
@@ -211,8 +219,14 @@ class StreamRunner {
     std::string path() const { return engine_.kernels().name; }
 
  private:
+    static const StreamNetwork& checked(const StreamNetwork& network, const StreamCounting* counting) {
+        if (counting) expect_counted(network, *counting);
+        return network;
+    }
+
     std::atomic_flag running_ = ATOMIC_FLAG_INIT;
     const StreamNetwork& network_;
+    const StreamCounting* const counting_;
     StreamEngine engine_;
 };
 
@@ -246,12 +260,13 @@ void bind_streams(nb::module_& m) {
              nb::arg("source"), nb::arg("target"), nb::arg("stride"), nb::arg("padding"), nb::arg("dilation"),
              nb::arg("groups"));
     nb::class_<StreamRunner>(m, "StreamEngine")
-        .def(nb::init<StreamBuilder&, const std::string&, int>(), nb::arg("network"), nb::kw_only(), nb::arg("path"),
-             nb::arg("threads"), nb::keep_alive<1, 2>())
+        .def(nb::init<StreamBuilder&, const std::string&, int, const StreamCounting*>(), nb::arg("network"),
+             nb::kw_only(), nb::arg("path"), nb::arg("threads"), nb::arg("counting") = nb::none(),
+             nb::keep_alive<1, 2>(), nb::keep_alive<1, 5>())
         .def_prop_ro("path", &StreamRunner::path)
         .def_prop_ro("position", &StreamRunner::position)
         .def("run", &StreamRunner::run, nb::arg("values").noconvert(), nb::kw_only(), nb::arg("sent").noconvert(),
-             nb::arg("membranes").noconvert(), nb::arg("clipped").noconvert());
+             nb::arg("membranes").noconvert(), nb::arg("clipped").noconvert(), nb::arg("tally") = nb::none());
 }
 
 }  // namespace bispik

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,7 +24,8 @@ from bispik.compiler.stream.wiring import Sparse, Wiring
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
-COSTS: tuple[StreamEvent, ...] = (
+SPENT: tuple[StreamEvent, ...] = (
+    "spike",
     "message",
     "message_local",
     "message_interchip",
@@ -31,6 +33,7 @@ COSTS: tuple[StreamEvent, ...] = (
     "hop_y",
     "chip_crossing",
 )
+"""What a neuron's spikes amount to, wherever they come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,6 +61,8 @@ class ProjectionPlan:
     graded: bool
     bundles: tuple[Bundle, ...]
     """(m,)"""
+    formats: Mapping[SynapseFormat, IntArray]
+    """By format, which of the bundles have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,24 +78,48 @@ class PopulationPlan:
     stops: IntArray
     layout: Layout
     projections: tuple[ProjectionPlan, ...]
-    costs: FloatArray
-    """(size, COSTS): what one spike of each neuron costs on its way; whole numbers."""
+    spent: IntArray
+    """(size, SPENT): what one spike of each neuron costs on its way; 0 where the population sends none."""
 
 
-def plan_populations(mapped: MappedStream, parts: list[Slice]) -> tuple[PopulationPlan, ...]:
-    """Return the plan of every population; ``parts`` are the slices, in the order of their indices."""
-    return tuple(_population(mapped, parts, population) for population in mapped.program.populations)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamPlan:
+    """All that counting on a mapping takes."""
+
+    mapped: MappedStream
+    parts: tuple[Slice, ...]
+    """Slices in the order of their indices, neurocore by neurocore."""
+    neurocore: IntArray
+    """(slices,): index of the neurocore of each."""
+    neurons: IntArray
+    """(slices,): of each."""
+    populations: tuple[PopulationPlan, ...]
+    input_fan_out: IntArray
+    """(input size,): neurocores that read each channel."""
 
 
-def input_fan_out(mapped: MappedStream) -> FloatArray:
-    """Return the number of neurocores that read each input channel, (input size,)."""
-    count = np.zeros(mapped.program.input.size)
+def stream_plan(mapped: MappedStream) -> StreamPlan:
+    """Return how events on a mapping are counted."""
+    placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
+    parts = tuple(part for _, part in placed)
+    return StreamPlan(
+        mapped=mapped,
+        parts=parts,
+        neurocore=np.array([place for place, _ in placed], np.int64),
+        neurons=np.array([part.stop - part.start for part in parts], np.int64),
+        populations=tuple(_population(mapped, parts, population) for population in mapped.program.populations),
+        input_fan_out=_input_fan_out(mapped),
+    )
+
+
+def _input_fan_out(mapped: MappedStream) -> IntArray:
+    count = np.zeros(mapped.program.input.size, np.int64)
     for reader in readers(mapped.program, [core.slices for core in mapped.neurocores], mapped.program.input.name):
         count += reader.reads
     return count
 
 
-def _population(mapped: MappedStream, parts: list[Slice], population: IntegerStreamPopulation) -> PopulationPlan:
+def _population(mapped: MappedStream, parts: Sequence[Slice], population: IntegerStreamPopulation) -> PopulationPlan:
     own = [index for index, part in enumerate(parts) if part.node == population.name]
     own.sort(key=lambda index: parts[index].start)
     slices, layout = [parts[index] for index in own], layout_of(population)
@@ -102,20 +131,25 @@ def _population(mapped: MappedStream, parts: list[Slice], population: IntegerStr
         stops=np.array([part.stop for part in slices], np.int64),
         layout=layout,
         projections=tuple(_projection(mapped, parts, own, layout, entry) for entry in population.inputs),
-        costs=_costs(mapped, population),
+        spent=_spent(mapped, population),
     )
 
 
 def _projection(
-    mapped: MappedStream, parts: list[Slice], own: list[int], layout: Layout, entry: IntegerStreamProjection
+    mapped: MappedStream, parts: Sequence[Slice], own: list[int], layout: Layout, entry: IntegerStreamProjection
 ) -> ProjectionPlan:
     laid = LaidWiring(wiring=entry.wiring, layout=layout)
+    bundles = tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own)
+    formats: dict[SynapseFormat, list[int]] = {}
+    for place, bundle in enumerate(bundles):
+        formats.setdefault(bundle.format, []).append(place)
     return ProjectionPlan(
         source=entry.source,
         delay=entry.delay,
         wiring=entry.wiring,
         graded=entry.source == mapped.program.input.name and input_is_graded(mapped.program),
-        bundles=tuple(_bundle(mapped, index, parts[index], laid, entry.bits) for index in own),
+        bundles=bundles,
+        formats={stored: np.array(places, np.int64) for stored, places in formats.items()},
     )
 
 
@@ -131,16 +165,17 @@ def _bundle(mapped: MappedStream, index: int, part: Slice, laid: LaidWiring, bit
     return Bundle(slice=index, format=stored, first=first, fan_out=fan_out, filled=filled)
 
 
-def _costs(mapped: MappedStream, population: IntegerStreamPopulation) -> FloatArray:
+def _spent(mapped: MappedStream, population: IntegerStreamPopulation) -> IntArray:
     """What one spike of each neuron costs on its way to all neurocores that read it."""
     neurocores = [core.slices for core in mapped.neurocores]
-    costs = np.zeros((population.size, len(COSTS)))
+    spent = np.zeros((population.size, len(SPENT)), np.int64)
     if population.neurons.output != "spikes":
-        return costs
+        return spent
+    spent[:, SPENT.index("spike")] = 1
     places, at = places_of(mapped), home(neurocores, population)
     every = np.arange(len(neurocores))
     for reader in readers(mapped.program, neurocores, population.name):
         way = distance(mapped.target, mapped.system, places, places[np.full_like(every, reader.neurocore)])
         per_message = (np.ones_like(every), way.local, way.inter_chip, way.x_hops, way.y_hops, way.crossings)
-        costs += np.stack(per_message, axis=1)[at] * reader.reads[:, None]
-    return costs
+        spent[:, 1:] += np.stack(per_message, axis=1).astype(np.int64)[at] * reader.reads[:, None]
+    return spent
