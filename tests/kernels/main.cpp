@@ -38,6 +38,7 @@ int main(int count, char** arguments) {
     }
     check("engine", test::test_engine);
     check("stream networks", test::test_stream);
+    check("counting in stream networks", test::test_stream_counting);
     check("pool", test::test_pool);
     return 0;
 }

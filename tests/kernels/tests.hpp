@@ -16,6 +16,9 @@ void test_engine(Random& random);
 // One random stream network, in the same ways.
 void test_stream(Random& random);
 
+// What is counted in one random stream network, with one to three threads.
+void test_stream_counting(Random& random);
+
 // Many short rounds of tasks on one to four threads.
 void test_pool(Random& random);
 
