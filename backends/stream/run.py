@@ -55,7 +55,6 @@ def run_stream(
     *,
     probes: Sequence[str] = (),
     see_activity: Callable[[StreamActivity], None] | None = None,
-    see_steps: Callable[[int], None] | None = None,
 ) -> StreamRun:
     """Run an input from a sequence's start.
 
@@ -66,14 +65,13 @@ def run_stream(
         options: how the backend uses the machine.
         probes: populations whose membranes are recorded.
         see_activity: receives what happened, block by block.
-        see_steps: is told how many steps are done.
 
     Raises:
         BispikError: as `open_stream_session` and the session's ``feed``.
     """
     started = time.perf_counter()
     session = open_stream_session(backend, program, probes, options)
-    return _run(program, values, backend, session, session.feed, started, see_activity, see_steps)
+    return _run(program, values, backend, session, session.feed, started, see_activity)
 
 
 def _run(
@@ -84,7 +82,6 @@ def _run(
     feed: Callable[[npt.NDArray[np.int32]], StreamActivity],
     started: float,
     see_activity: Callable[[StreamActivity], None] | None,
-    see_steps: Callable[[int], None] | None = None,
 ) -> StreamRun:
     """Feed a session, which has just begun, block by block, and close it."""
     width = program.input.size + sum(population.size for population in program.populations)
@@ -99,8 +96,6 @@ def _run(
                 saturations[name] += clipped
             if see_activity:
                 see_activity(activity)
-            if see_steps:
-                see_steps(first + len(activity.input))
     finally:
         session.close()
     return StreamRun(
