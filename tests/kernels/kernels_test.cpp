@@ -32,6 +32,7 @@ void test_add_rows(Random& random, const Kernels& kernels) {
     const int columns = random.number(1, kMaximalSteps), skipped = random.number(0, 70);
     const std::size_t stride = at(width + skipped) + at(random.number(0, 70));
     const bool binary = random.chance(.5);
+    const int largest = random.one_of({2, 8, 31, 32, 255});
     Exact<std::int8_t> weights(at(depth - 1) * stride + at(skipped + width), random.number(0, 63));
     fill_weights(random, weights);
 
@@ -53,7 +54,7 @@ void test_add_rows(Random& random, const Kernels& kernels) {
         for (std::size_t c = 0; c < at(columns); ++c) {
             const int value = random.chance(.3) ? 0
                               : binary          ? 1
-                                                : random.one_of({1, 127, 128, 255, random.number(1, 255)});
+                                                : random.one_of({1, largest / 2, largest, random.number(1, largest)});
             if (binary) {
                 masks[i] = static_cast<std::uint8_t>(masks[i] | value << c);
             } else {
@@ -239,6 +240,34 @@ void test_attend(Random& random, const Kernels& kernels) {
     }
 }
 
+// Masks that are there at all, and masks as bits.
+void test_packed(Random& random, const Kernels& kernels, const Exact<std::uint8_t>& masks, int steps) {
+    const std::size_t size = masks.size();
+    Exact<std::int32_t> places(size + kPlacesBehind, random.number(0, 15));
+    Exact<std::uint8_t> kept(size + kPlacesBehind, random.number(0, 63));
+    Numbers wanted_places, wanted_kept;
+    for (std::size_t i = 0; i < size; ++i) {
+        if (!masks[i]) continue;
+        wanted_places.push_back(static_cast<std::int64_t>(i));
+        wanted_kept.push_back(masks[i]);
+    }
+    const int count = kernels.collect_masks(masks.data(), static_cast<int>(size), places.data(), kept.data());
+    expect(at(count) == wanted_places.size(), "collect_masks: another number of masks");
+    expect_same(places.data(), wanted_places.data(), at(count), "collect_masks, places");
+    expect_same(kept.data(), wanted_kept.data(), at(count), "collect_masks, masks");
+
+    const std::size_t some = std::min<std::size_t>(64, size), stride = at(random.number(1, 3));
+    Exact<std::uint64_t> words(at(steps - 1) * stride + 1, random.number(0, 7));
+    std::vector<std::uint64_t> wanted(words.size());
+    for (std::size_t i = 0; i < words.size(); ++i) words[i] = wanted[i] = random.word();
+    for (std::size_t t = 0; t < at(steps); ++t) {
+        wanted[t * stride] = 0;
+        for (std::size_t i = 0; i < some; ++i) wanted[t * stride] |= std::uint64_t{(masks[i] >> t) & 1u} << i;
+    }
+    kernels.pack_bits(masks.data(), static_cast<int>(some), steps, words.data(), stride);
+    expect_same(words.data(), wanted.data(), words.size(), "pack_bits");
+}
+
 void test_masks(Random& random, const Kernels& kernels) {
     const std::size_t size = at(random.number(0, 200));
     Exact<std::uint8_t> masks(size, random.number(0, 7));
@@ -271,6 +300,7 @@ void test_masks(Random& random, const Kernels& kernels) {
     }
     kernels.set_bits(masks.data(), size, step, position, words.data());
     expect_same(words.data(), wanted_words.data(), size, "set_bits");
+    test_packed(random, kernels, masks, steps);
 
     if (size == 0) return;
     const int first = random.number(0, 64 * static_cast<int>(size) - 1);

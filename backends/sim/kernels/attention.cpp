@@ -34,45 +34,32 @@ const std::uint8_t* masks_of(const Block& block, int node, int token, int sign, 
            static_cast<std::size_t>(token) * static_cast<std::size_t>(from.size) + first;
 }
 
-// The bits of time step t of up to 64 masks.
-std::uint64_t bits_at(const std::uint8_t* masks, std::size_t count, std::size_t t) {
-    std::uint64_t bits = 0;
-    std::size_t d = 0;
-    for (; d + 8 <= count; d += 8) {
-        std::uint64_t eight;
-        std::memcpy(&eight, masks + d, sizeof eight);
-        // The multiplication moves bit 0 of every byte into the highest byte, in order.
-        const std::uint64_t low = (eight >> t) & 0x0101010101010101ull;
-        bits |= ((low * 0x0102040810204080ull) >> 56) << d;
-    }
-    for (; d < count; ++d) bits |= std::uint64_t{(masks[d] >> t) & 1u} << d;
-    return bits;
-}
-
-// Write [steps][signs][words] of a head's spikes through `at(t, sign, word)`.
-template <typename At>
-void pack_head(const Block& block, const Layout& layout, int node, int token, std::size_t first, At at) {
+// Write [steps][signs][words] of a head's spikes, each word `stride` words behind the one before.
+void pack_head(const Block& block, const Layout& layout, int node, int token, std::size_t first, const Kernels& kernels,
+               std::uint64_t* to, std::size_t stride) {
+    const std::size_t step_stride = layout.signs * layout.words * stride;
     for (std::size_t s = 0; s < layout.signs; ++s) {
         const std::uint8_t* masks = masks_of(block, node, token, static_cast<int>(s), first);
-        for (std::size_t t = 0; t < layout.steps; ++t) {
-            for (std::size_t w = 0; w < layout.words; ++w) {
-                const std::size_t count = std::min<std::size_t>(64, layout.depth - 64 * w);
-                at(t, s, w) = masks ? bits_at(masks + 64 * w, count, t) : 0;
+        for (std::size_t w = 0; w < layout.words; ++w) {
+            std::uint64_t* words = to + (s * layout.words + w) * stride;
+            if (masks) {
+                const int count = static_cast<int>(std::min<std::size_t>(64, layout.depth - 64 * w));
+                kernels.pack_bits(masks + 64 * w, count, static_cast<int>(layout.steps), words, step_stride);
+            } else {
+                for (std::size_t t = 0; t < layout.steps; ++t) words[t * step_stride] = 0;
             }
         }
     }
 }
 
-void store_key(const Block& block, const Layout& layout, int node, int token, std::size_t head) {
+void store_key(const Block& block, const Layout& layout, int node, int token, std::size_t head,
+               const Kernels& kernels) {
     const Place& place = block.places[static_cast<std::size_t>(token)];
     const int cache = block.network->nodes[static_cast<std::size_t>(node)].cache;
     const int source = block.network->nodes[static_cast<std::size_t>(node)].inputs[1].source;
     std::uint64_t* keys = place.sequence->stored[static_cast<std::size_t>(cache)].keys.data() + head * layout.keys();
-    pack_head(block, layout, source, token, head * layout.depth,
-              [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
-                  return keys[((t * layout.signs + s) * layout.words + w) * layout.room +
-                              static_cast<std::size_t>(place.position)];
-              });
+    pack_head(block, layout, source, token, head * layout.depth, kernels,
+              keys + static_cast<std::size_t>(place.position), layout.room);
 }
 
 void store_value(const Block& block, const Layout& layout, int node, int token, std::size_t head,
@@ -105,10 +92,7 @@ std::int64_t ask(Block& block, const Layout& layout, const Node& node, int index
         large.resize(layout.query());
         asked = large.data();
     }
-    pack_head(block, layout, node.inputs[0].source, token, head * layout.depth,
-              [&](std::size_t t, std::size_t s, std::size_t w) -> std::uint64_t& {
-                  return asked[(t * layout.signs + s) * layout.words + w];
-              });
+    pack_head(block, layout, node.inputs[0].source, token, head * layout.depth, kernels, asked, 1);
     thread_local std::vector<std::int32_t> mixed;
     mixed.resize(layout.steps * layout.depth);
     const std::size_t row = static_cast<std::size_t>(token * node.heads) + head;
@@ -158,7 +142,7 @@ void run_attention(Block& block, int index, const Kernels& kernels, Pool& pool) 
     std::atomic<std::int64_t> clipped{0};
     pool.run(node.heads, [&](int head) {
         for (int token = 0; token < block.tokens(); ++token) {
-            store_key(block, layout, index, token, static_cast<std::size_t>(head));
+            store_key(block, layout, index, token, static_cast<std::size_t>(head), kernels);
             store_value(block, layout, index, token, static_cast<std::size_t>(head), kernels);
         }
         // A head's later tokens are stored by now too, but a query looks no further than its own position.

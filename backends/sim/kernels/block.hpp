@@ -58,7 +58,7 @@ struct Block {
 };
 
 // A source's outputs as operands of a matrix, one column a time step, made at the first call.
-const std::vector<Plane>& planes_of(Block& block, int source);
+const std::vector<Plane>& planes_of(Block& block, int source, const Kernels& kernels);
 const Spread& spread_of(Block& block, int source);
 // The same of its sums over the time steps: one column a token.
 std::vector<Plane> summed_planes(const Block& block, int source);

@@ -18,7 +18,7 @@ inline constexpr int kRowsAtOnce = 8;      // `ActiveRows` are padded to a multi
 inline constexpr int kRowsAhead = 64;      // readable entries behind the last row, for prefetching
 inline constexpr int kDepthAtOnce = 64;    // rows of a tile come in such groups
 inline constexpr int kColumnsAtOnce = 64;  // width of an interleaved tile
-inline constexpr int kPlacesBehind = 16;   // that `collect` may write behind the last one
+inline constexpr int kPlacesBehind = 16;   // that `collect` and `collect_masks` may write behind the last one
 
 // The rows of a weight matrix whose source output is not 0 in at least one column, in ascending order.
 struct ActiveRows {
@@ -100,6 +100,13 @@ struct Kernels {
 
     // query.output[t][d] = sum over stored tokens of spike * value; keys and neurons are not looked at.
     void (*mix_values)(const HeadQuery& query);
+
+    // Write the places of all masks other than 0, in order, and those masks, and return how many there are. `places`
+    // and `kept` have room for kPlacesBehind more than size.
+    int (*collect_masks)(const std::uint8_t* masks, int size, std::int32_t* places, std::uint8_t* kept);
+
+    // Bit i of words[t * stride] = bit t of masks[i], for i < count and t < steps; no other bit is set. count <= 64.
+    void (*pack_bits)(const std::uint8_t* masks, int count, int steps, std::uint64_t* words, std::size_t stride);
 
     // Set bit `position` of words[i] to bit `step` of masks[i], for i < size.
     void (*set_bits)(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words);

@@ -10,6 +10,7 @@ namespace {
 void clear(Plane& plane, bool negative, int shift, int size) {
     plane.negative = negative;
     plane.shift = shift;
+    static_assert(kRowsAtOnce + kRowsAhead >= kPlacesBehind);
     const std::size_t most = static_cast<std::size_t>(size) + kRowsAtOnce + kRowsAhead;
     if (plane.rows.size() < most) {
         plane.rows.resize(most);
@@ -25,18 +26,12 @@ void pad_rows(Plane& plane, int nonzero) {
     std::fill(plane.rows.begin() + nonzero, plane.rows.begin() + plane.count + kRowsAhead, last);
 }
 
-void from_masks(Plane& plane, const std::uint8_t* masks, int size, bool negative, int steps) {
+void from_masks(Plane& plane, const Kernels& kernels, const std::uint8_t* masks, int size, bool negative, int steps) {
     clear(plane, negative, 0, size);
     plane.binary = true;
     plane.masks.resize(std::max(plane.masks.size(), plane.rows.size()));
-    std::int32_t* rows = plane.rows.data();
     std::uint8_t* kept = plane.masks.data();
-    int count = 0;
-    for (int k = 0; k < size; ++k) {
-        rows[count] = k;
-        kept[count] = masks[k];
-        count += masks[k] != 0;
-    }
+    const int count = kernels.collect_masks(masks, size, plane.rows.data(), kept);
     pad_rows(plane, count);
     std::memset(kept + count, 0, static_cast<std::size_t>(plane.count - count));
     const int words = plane.count / 4;
@@ -138,7 +133,7 @@ void spread_masks(Spread& spread, const std::uint8_t* masks, int size, int steps
 
 }  // namespace
 
-const std::vector<Plane>& planes_of(Block& block, int source) {
+const std::vector<Plane>& planes_of(Block& block, int source, const Kernels& kernels) {
     const Node& node = block.network->nodes[static_cast<std::size_t>(source)];
     Output& output = block.outputs[static_cast<std::size_t>(source)];
     if (output.has_planes) return output.planes;
@@ -153,8 +148,10 @@ const std::vector<Plane>& planes_of(Block& block, int source) {
             const std::int32_t* numbers = output.graded.data() + first * static_cast<std::size_t>(steps);
             planes_from_numbers(planes, node.form, numbers, node.size, steps);
         } else {
-            from_masks(planes[0], output.plus.data() + first, node.size, false, steps);
-            if (node.form.negative) from_masks(planes[1], output.minus.data() + first, node.size, true, steps);
+            from_masks(planes[0], kernels, output.plus.data() + first, node.size, false, steps);
+            if (node.form.negative) {
+                from_masks(planes[1], kernels, output.minus.data() + first, node.size, true, steps);
+            }
         }
     }
     output.has_planes = true;

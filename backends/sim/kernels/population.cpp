@@ -22,7 +22,7 @@ std::vector<MatrixInput> matrices_of(Block& block, const Node& node, const Kerne
         if (input.wiring != Wiring::dense) continue;
         const Node& source = block.network->nodes[static_cast<std::size_t>(input.source)];
         matrices.push_back({input.weights, source.size, node.size, block.network->steps, input.exponent, source.form,
-                            spread ? nullptr : &planes_of(block, input.source),
+                            spread ? nullptr : &planes_of(block, input.source, kernels),
                             spread ? &spread_of(block, input.source) : nullptr});
     }
     return matrices;

@@ -186,6 +186,51 @@ void multiply(const Tile& tile, const std::uint8_t* operands, std::size_t operan
     }
 }
 
+// --- Rows that spike ---
+
+int collect_masks(const std::uint8_t* masks, int size, std::int32_t* places, std::uint8_t* kept) {
+    int count = 0;
+    __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int k = 0; k < size; k += 16) {
+        const __mmask16 exist = size - k < 16 ? static_cast<__mmask16>((1u << (size - k)) - 1) : 0xFFFF;
+        const __m512i some = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(exist, masks + k));
+        const __mmask16 spiked = _mm512_test_epi32_mask(some, some);
+        _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(spiked, index));
+        const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(spiked, some));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(kept + count), bytes);
+        count += generic::bits_in(spiked);
+        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+    }
+    return count;
+}
+
+// --- Storing ---
+
+void pack_bits(const std::uint8_t* masks, int count, int steps, std::uint64_t* words, std::size_t stride) {
+    const __m512i some = _mm512_maskz_loadu_epi8(existing(count), masks);
+    for (int t = 0; t < steps; ++t) {
+        words[static_cast<std::size_t>(t) * stride] =
+            _mm512_test_epi8_mask(some, _mm512_set1_epi8(static_cast<char>(1 << t)));
+    }
+}
+
+void set_bits(const std::uint8_t* masks, std::size_t size, int step, int position, std::uint64_t* words) {
+    const __m512i bit = _mm512_set1_epi64(static_cast<long long>(1ull << position));
+    for (std::size_t first = 0; first < size; first += 64) {
+        const int count = size - first < 64 ? static_cast<int>(size - first) : 64;
+        const __m512i some = _mm512_maskz_loadu_epi8(existing(count), masks + first);
+        const std::uint64_t set = _mm512_test_epi8_mask(some, _mm512_set1_epi8(static_cast<char>(1 << step)));
+        const std::uint64_t exist = existing(count);
+        for (int i = 0; i < count; i += 8) {
+            const __mmask8 here = static_cast<__mmask8>(exist >> i);
+            std::uint64_t* target = words + first + static_cast<std::size_t>(i);
+            const __m512i others = _mm512_andnot_si512(bit, _mm512_maskz_loadu_epi64(here, target));
+            _mm512_mask_storeu_epi64(target, here,
+                                     _mm512_mask_or_epi64(others, static_cast<__mmask8>(set >> i), others, bit));
+        }
+    }
+}
+
 // --- Counting ---
 
 void mark_nonzero(const std::int32_t* values, std::size_t size, int steps, std::uint8_t* masks) {
@@ -240,6 +285,9 @@ const Kernels& vnni_kernels() {
         made.multiply = multiply;
         made.attend = attend;
         made.mix_values = mix_values;
+        made.collect_masks = collect_masks;
+        made.pack_bits = pack_bits;
+        made.set_bits = set_bits;
         made.mark_nonzero = mark_nonzero;
         made.count_masks = count_masks;
         made.collect = collect;

@@ -15,17 +15,20 @@ struct ScoreNeurons {
     __mmask16 spiked[4];
 };
 
-// One step of 16 neurons. Their membranes are `small`: products fit 32 bits and nothing saturates.
-template <bool kHard>
+// One step of 16 neurons. Their membranes are `small`: products fit 32 bits and nothing saturates. From rest, membranes
+// and spikes are not looked at.
+template <bool kHard, bool kFromRest>
 inline __mmask16 step_scores(__m512i& membrane, __mmask16& spiked, __m512i current, const HeadQuery& query) {
-    const __m512i keep = _mm512_set1_epi32(query.neurons.keep);
-    const __m512i magnitude =
-        _mm512_srli_epi32(_mm512_mullo_epi32(_mm512_abs_epi32(membrane), keep), generic::kDecayBits);
-    const __mmask16 negative = _mm512_movepi32_mask(membrane);
-    __m512i next = _mm512_mask_sub_epi32(magnitude, negative, _mm512_setzero_si512(), magnitude);
-    next = _mm512_add_epi32(next, current);
-    if constexpr (!kHard) {
-        next = _mm512_mask_sub_epi32(next, spiked, next, _mm512_set1_epi32(*query.neurons.subtract));
+    __m512i next = current;
+    if constexpr (!kFromRest) {
+        const __m512i keep = _mm512_set1_epi32(query.neurons.keep);
+        const __m512i magnitude =
+            _mm512_srli_epi32(_mm512_mullo_epi32(_mm512_abs_epi32(membrane), keep), generic::kDecayBits);
+        const __mmask16 negative = _mm512_movepi32_mask(membrane);
+        next = _mm512_add_epi32(next, _mm512_mask_sub_epi32(magnitude, negative, _mm512_setzero_si512(), magnitude));
+        if constexpr (!kHard) {
+            next = _mm512_mask_sub_epi32(next, spiked, next, _mm512_set1_epi32(*query.neurons.subtract));
+        }
     }
     spiked = _mm512_cmpgt_epi32_mask(next, _mm512_set1_epi32(*query.neurons.threshold));
     membrane = kHard ? _mm512_maskz_mov_epi32(static_cast<__mmask16>(~spiked), next) : next;
@@ -44,25 +47,32 @@ inline __m512i scores_of_8(const HeadQuery& query, int step, std::size_t first) 
     return sum;
 }
 
-template <bool kHard>
-void spike_64_scores(const HeadQuery& query, std::size_t first, std::uint64_t exists) {
-    const std::size_t blocks = query.window / 64;
+template <bool kHard, bool kFromRest>
+inline std::uint64_t spikes_of_64(const HeadQuery& query, int step, std::size_t first, ScoreNeurons& neurons) {
     const __m512i low_halves = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i bias = _mm512_set1_epi32(*query.neurons.bias);
     const __m128i exponent = _mm_cvtsi32_si128(query.exponent);
-    ScoreNeurons neurons{};
-    for (int t = 0; t < query.steps; ++t) {
-        std::uint64_t bits = 0;
+    std::uint64_t bits = 0;
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
-            const std::size_t at = first + 16 * static_cast<std::size_t>(i);
-            const __m512i scores =
-                _mm512_permutex2var_epi32(scores_of_8(query, t, at), low_halves, scores_of_8(query, t, at + 8));
-            const __m512i current = _mm512_add_epi32(_mm512_sll_epi32(scores, exponent), bias);
-            const __mmask16 spikes = step_scores<kHard>(neurons.membrane[i], neurons.spiked[i], current, query);
-            bits |= static_cast<std::uint64_t>(spikes) << (16 * i);
-        }
-        query.spikes[static_cast<std::size_t>(t) * blocks + first / 64] = bits & exists;
+    for (int i = 0; i < 4; ++i) {
+        const std::size_t at = first + 16 * static_cast<std::size_t>(i);
+        const __m512i scores =
+            _mm512_permutex2var_epi32(scores_of_8(query, step, at), low_halves, scores_of_8(query, step, at + 8));
+        const __m512i current = _mm512_add_epi32(_mm512_sll_epi32(scores, exponent), bias);
+        const __mmask16 spikes = step_scores<kHard, kFromRest>(neurons.membrane[i], neurons.spiked[i], current, query);
+        bits |= static_cast<std::uint64_t>(spikes) << (16 * i);
+    }
+    return bits;
+}
+
+template <bool kHard>
+void spike_64_scores(const HeadQuery& query, std::size_t first, std::uint64_t exists) {
+    const std::size_t blocks = query.window / 64;
+    ScoreNeurons neurons{};
+    std::uint64_t* spikes = query.spikes + first / 64;
+    *spikes = spikes_of_64<kHard, true>(query, 0, first, neurons) & exists;
+    for (int t = 1; t < query.steps; ++t) {
+        spikes[static_cast<std::size_t>(t) * blocks] = spikes_of_64<kHard, false>(query, t, first, neurons) & exists;
     }
 }
 
