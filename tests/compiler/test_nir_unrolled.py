@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ Array = npt.NDArray[Any]
 
 every_tool = pytest.mark.parametrize("tool", TOOLS)
 BATCH = 2
+PAGE = Path(__file__).parents[2] / "docs" / "nir.md"
 HARD = Form(reset="hard", fire="gt", double=True)
 NETWORKS: dict[str, tuple[Form, Profile]] = {
     "hard resets": (HARD, "unrolled"),
@@ -95,7 +97,7 @@ def attended(spikes: dict[str, Array], attention: str) -> Array:
     gates = {name: found for name, found in spikes.items() if name.startswith(f"{attention}/") and "/av_" in name}
     ternary = any(name.endswith("_3") for name in gates)
     signs = [1, -1, -1, 1] if ternary else [1]
-    return np.sum([signs[int(name[-1])] * found for name, found in gates.items()], axis=0)
+    return np.asarray(np.sum([signs[int(name[-1])] * found for name, found in gates.items()], axis=0))
 
 
 def assert_runs_alike(tool: str, graph: SpikingGraph, path: Path) -> None:
@@ -186,6 +188,18 @@ def test_the_file_has_common_nodes_only_and_what_the_host_needs(path: Path) -> N
 def test_a_shared_table_is_written_once(path: Path) -> None:
     write_unrolled(random_graph(), path, 3, "soft_lowered")
     assert read(path).metadata["bispik"]["tok_embed"] == nir_unrolled.TIED
+
+
+def test_the_page_says_how_to_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = random_graph(seed=SEED)
+    (tmp_path / "out").mkdir()
+    write_unrolled(graph, tmp_path / "out" / "soft_lowered.nir", 4, "soft_lowered")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    expected = run_float(graph, np.array([names["ids"]])).logits[0]
+    np.testing.assert_allclose(names["logits"].detach().numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 # --- what cannot be said ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Networks made and exported by the tools themselves: ours gives the tool's own spikes, step by step.
 
-The locked SpikingJelly (the last for Python 3.10) has no NIR exporter: its networks' files are written here, by the
-formulas of 2.0.0's exporter (``activation_based/nir_exchange/to_nir.py``).
+The last SpikingJelly for Python 3.10 has no NIR exporter: `spikingjelly_node` has the formulas of 2.0.0's
+(``activation_based/nir_exchange/to_nir.py``), which runs here too where it is installed.
 """
 
 from __future__ import annotations
@@ -266,3 +266,24 @@ def test_spikingjelly(tmp_path: Path, convolutional: bool) -> None:
     network = read(path, "spikingjelly")
     assert network.dt == 1e-4
     assert_same_spikes(sent(network, spikes(*shape).numpy()), expected)
+
+
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_spikingjelly_exports_itself(tmp_path: Path, convolutional: bool) -> None:
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="needs Python 3.11 or later")
+    torch.manual_seed(0)
+    kinds: Any = neuron
+    cuba = kinds.CUBALIFNode(c_decay=0.5, v_decay=0.8, v_threshold=1.0, v_reset=0.0)
+    if convolutional:
+        shape: tuple[int, ...] = (2, 8, 8)
+        maps = [layer(torch.nn.Conv2d(2, 3, 3, padding=1), 4), neuron.IFNode(), torch.nn.AvgPool2d(2)]
+        net = torch.nn.Sequential(*maps, torch.nn.Flatten(), linear(48, 10, 8), cuba)
+    else:
+        shape = (5,)
+        net = torch.nn.Sequential(linear(5, 6, 8), neuron.LIFNode(tau=3.0, v_reset=0.1), linear(6, 6), cuba)
+    net.eval()
+    functional.reset_net(net)
+    expected = stepped(lambda value, _: (net(value[None]), None), spikes(*shape))
+    functional.reset_net(net)
+    nir.write(tmp_path / "net.nir", exchange.export_to_nir(net, torch.zeros(1, *shape)))
+    assert_same_spikes(sent(read(tmp_path / "net.nir", "spikingjelly"), spikes(*shape).numpy()), expected)
