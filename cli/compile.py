@@ -66,10 +66,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--emit",
         action="append",
-        choices=(*NETWORK, *LANGUAGE_MODEL),
+        choices=tuple({**NETWORK, **LANGUAGE_MODEL}),
         default=[],
-        help="write for other tools, too: a network in NIR for lava-dl (network.net) or as ONNX (network.onnx); a "
-        "language model's window as NIR that norse, snnTorch and SpikingJelly import (unrolled.nir, soft_lowered.nir)",
+        help="write for other tools, too: the integers as ONNX, or for lava-dl (netx, of a network in NIR); a window "
+        "of a language model as NIR that norse, snnTorch and SpikingJelly import",
     )
     result.add_argument(
         "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bispik.backends.verify import verify
 from bispik.cli import text
-from bispik.cli.emit import check_language_model, emit_language_model
+from bispik.cli.emit import check_language_model, emit_nir, emit_onnx
 from bispik.compiler.artifact import save_program
 from bispik.compiler.calibration import calibrate
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
@@ -158,7 +158,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         nir = request.output / "model.nir"
         nodes = write_nir(graph, nir)
         graph = read_nir(nir)
-        emit_language_model(graph, options.window, request.emit, request.output)
+        emit_nir(graph, options.window, request.emit, request.output)
     _dump(request, "nir", lambda: describe_graph(graph))
     with stages("calibrate", "calibrating"):
         calibrated = calibrate(graph, calibration, request.seed, stages.progress("calibrating"))
@@ -174,6 +174,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
+        emit_onnx(mapped.program, request.emit, request.output)
     return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds, peak_bytes=stages.peak_bytes)
 
 

@@ -13,7 +13,7 @@ from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
-from bispik.cli.emit import LANGUAGE_MODEL, statement
+from bispik.cli.emit import LANGUAGE_MODEL, PROFILES, statement
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
@@ -40,7 +40,7 @@ def compile_and_report(options: argparse.Namespace) -> int:
             report = account_of(compiled.mapped, ran, profile)
             write_reports(report, folder)
     if options.json:
-        emitted = {kind: LANGUAGE_MODEL[kind] for kind in options.emit}
+        emitted = {name: name for kind in options.emit for name in LANGUAGE_MODEL[kind]}
         paths = {kind: str(options.out / name) for kind, name in {**ARTIFACTS, **emitted}.items()}
         print_json(_values(compiled, report, ran, paths))
     else:
@@ -108,6 +108,7 @@ def _print(
     for name in ARTIFACTS.values():
         terminal.print(f"wrote {options.out / name}")
     for kind in dict.fromkeys(options.emit):
-        terminal.print(f"wrote {options.out / LANGUAGE_MODEL[kind]}")
-        for line in statement(compiled.graph, compiled.mapped.program.window):
+        for name in LANGUAGE_MODEL[kind]:
+            terminal.print(f"wrote {options.out / name}")
+        for line in statement(compiled.graph, compiled.mapped.program.window) if kind in PROFILES else ():
             terminal.print(escape(f"  {line}"))

@@ -13,10 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from bispik.backends.onnx.export import export_onnx
 from bispik.backends.sim import _kernels
 from bispik.backends.sim.kernel_path import VARIABLE
 from bispik.cli.compile import main
 from bispik.cli.doctor import Finding, table
+from bispik.compiler.artifact import load_program
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.nir_unrolled import write_unrolled
 from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
@@ -103,12 +105,21 @@ def test_a_window_for_other_tools(model_folder: Path, tmp_path: Path, capsys: Ca
     assert (tmp_path / "soft_lowered.nir").read_bytes() == (tmp_path / "again.nir").read_bytes()
 
 
+def test_the_integers_and_the_hosts_part_as_onnx(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    values = compile_json(capsys, model_folder / "ckpt.pt", "--window", "4", "--emit", "onnx", "-o", tmp_path)
+    program = load_program(tmp_path / "program.bspk").program
+    export_onnx(program, tmp_path / "again.onnx")
+    assert (tmp_path / "program.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes()
+    assert set(values["artifacts"]) >= {"program.onnx", "embedding.onnx", "readout.onnx"}
+    assert all(Path(path).is_file() for path in values["artifacts"].values())
+
+
 def test_a_window_for_other_tools_is_a_network_that_compiles(
     model_folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     source = model_folder / "ckpt.pt"
     values = compile_json(capsys, source, "--window", "2", "--emit", "nir-soft-lowered", "-o", tmp_path / "one")
-    window = values["artifacts"]["nir-soft-lowered"]
+    window = values["artifacts"]["soft_lowered.nir"]
     values = compile_json(capsys, window, "-o", tmp_path / "two", "--input-bits", "8", "--neurons", "bispik")
     assert values["network"]["populations"]
 
@@ -254,7 +265,7 @@ def test_a_bad_checkpoint_gets_one_line_and_leaves_nothing(
         (["--profile", "free-energy"], "free-energy.*loihi2"),
         (["--calib", "/nowhere/calib.txt"], "cannot read the calibration text"),
         (["--emit", "nir-unrolled"], "embed has a soft reset.*--emit nir-soft-lowered"),
-        (["--emit", "netx"], "ckpt.pt is a language model, which becomes nir-unrolled or nir-soft-lowered"),
+        (["--emit", "netx"], "ckpt.pt is a language model, which becomes nir-unrolled or nir-soft-lowered or onnx"),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )
