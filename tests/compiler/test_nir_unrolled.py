@@ -13,6 +13,8 @@ import nir as typed_nir
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bispik.compiler import nir_unrolled
 from bispik.compiler.deferred import numbers
@@ -148,9 +150,53 @@ def test_the_tools_spike_as_a_model_of_ours(tool: str, reset: str, path: Path) -
     assert_runs_alike(tool, graph, path)
 
 
+@every_tool
+def test_neurons_of_several_kinds(tool: str, path: Path) -> None:
+    graph = random_graph(seed=SEED)
+    nodes: list[Any] = []
+    for number, node in enumerate(graph.nodes):
+        if isinstance(node, Population):
+            changed: Any = {"decay": 0.5} if number % 2 else {"reset": "hard", "fire": "gt"}
+            nodes.append(dataclasses.replace(node, neurons=dataclasses.replace(node.neurons, **changed)))
+        else:
+            nodes.append(node)
+    graph = dataclasses.replace(graph, nodes=tuple(nodes))
+    write_unrolled(graph, path, 4, "soft_lowered")
+    assert_runs_alike(tool, graph, path)
+
+
+@settings(max_examples=12)
+@given(
+    form=st.builds(
+        Form,
+        layers=st.integers(1, 3),
+        heads=st.integers(1, 3),
+        head_dim=st.integers(1, 3),
+        steps=st.integers(1, 4),
+        positions=st.integers(1, 4),
+        reset=st.sampled_from(["soft", "hard"]),
+        fire=st.sampled_from(["ge", "gt"]),
+        decay=st.sampled_from([0.0, 0.3, 0.9]),
+        pre_spike=st.booleans(),
+        mixed_spike=st.booleans(),
+        fc2_spike=st.booleans(),
+        block_spike=st.booleans(),
+    ),
+    seed=st.integers(0, 99),
+)
+def test_nir_itself_means_the_same_of_any_network(
+    tmp_path_factory: pytest.TempPathFactory, form: Form, seed: int
+) -> None:
+    assert_means_the_same(random_graph(form, seed), "soft_lowered", tmp_path_factory.mktemp("any") / "model.nir")
+
+
 @pytest.mark.parametrize("name", ["hard resets", "soft resets", "ternary"])
 def test_nir_itself_means_the_same(name: str, path: Path) -> None:
-    graph, profile = network_of(name)
+    assert_means_the_same(*network_of(name), path)
+
+
+def assert_means_the_same(graph: SpikingGraph, profile: Profile, path: Path) -> None:
+    """By NIR's own equations, as our reader of other tools' files has them."""
     write_unrolled(graph, path, graph.max_positions, profile)
     assert not is_bispik_nir(path)
     ids = np.random.default_rng(0).integers(0, Form.vocabulary, (1, graph.max_positions))
