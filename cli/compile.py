@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.emit import LANGUAGE_MODEL, NETWORK, refuse_emitted
 from bispik.cli.stream_options import add_encoding, add_network, is_network, refuse_network_options
 from bispik.compiler.target import list_targets, load_target
 from bispik.models.errors import BispikError
@@ -63,6 +64,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
     result.add_argument("--dump-after", choices=("lift", "nir", "quantize", "map"), metavar="STAGE")
     result.add_argument(
+        "--emit",
+        action="append",
+        choices=tuple({**NETWORK, **LANGUAGE_MODEL}),
+        default=[],
+        help="write for other tools, too: the integers as ONNX, or for lava-dl (netx, of a network in NIR); a window "
+        "of a language model as NIR that norse, snnTorch and SpikingJelly import",
+    )
+    result.add_argument(
         "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"
     )
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -98,8 +107,10 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.source is not None and is_network(options.source):
         from bispik.cli.stream_compile import compile_stream
 
+        refuse_emitted(options.emit, NETWORK, f"{options.source} is a network in NIR")
         return compile_stream(options)
     refuse_network_options(options)
+    refuse_emitted(options.emit, LANGUAGE_MODEL, f"{options.config or options.source} is a language model")
     if options.prompt is not None and not options.run:
         raise BispikError("--prompt needs a backend to run on: give --run sim or --run lava")
     if options.run and options.prompt is None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bispik.backends.verify import verify
 from bispik.cli import text
+from bispik.cli.emit import check_language_model, emit_nir, emit_onnx
 from bispik.compiler.artifact import save_program
 from bispik.compiler.calibration import calibrate
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
@@ -56,6 +57,8 @@ class CompileRequest:
     held_out: Path | None
     tokenizer: Path | None
     dump_after: str | None
+    emit: tuple[str, ...]
+    """What to write for other tools, keys of `bispik.cli.emit.LANGUAGE_MODEL`."""
     seed: int
 
 
@@ -147,6 +150,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         options = _options(request, graph)
     _dump(request, "lift", lambda: describe_graph(graph))
     require_room(_plan(request, graph, options))
+    check_language_model(graph, options.window, request.emit)
     if prompt is not None:
         text.check_prompt(text.encode(graph.tokenizer, prompt, "the prompt"), options.window)
     calibration, held_out = _texts(request, graph, options.window)
@@ -154,6 +158,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         nir = request.output / "model.nir"
         nodes = write_nir(graph, nir)
         graph = read_nir(nir)
+        emit_nir(graph, options.window, request.emit, request.output)
     _dump(request, "nir", lambda: describe_graph(graph))
     with stages("calibrate", "calibrating"):
         calibrated = calibrate(graph, calibration, request.seed, stages.progress("calibrating"))
@@ -169,6 +174,7 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
+        emit_onnx(mapped.program, request.emit, request.output)
     return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds, peak_bytes=stages.peak_bytes)
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
+from bispik.cli.emit import LANGUAGE_MODEL, PROFILES, statement
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
@@ -38,7 +40,8 @@ def compile_and_report(options: argparse.Namespace) -> int:
             report = account_of(compiled.mapped, ran, profile)
             write_reports(report, folder)
     if options.json:
-        paths = {kind: str(options.out / name) for kind, name in ARTIFACTS.items()}
+        emitted = {name: name for kind in options.emit for name in LANGUAGE_MODEL[kind]}
+        paths = {kind: str(options.out / name) for kind, name in {**ARTIFACTS, **emitted}.items()}
         print_json(_values(compiled, report, ran, paths))
     else:
         _print(terminal, options, compiled, report, ran)
@@ -59,6 +62,7 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         held_out=options.held_out,
         tokenizer=options.tokenizer,
         dump_after=options.dump_after,
+        emit=tuple(dict.fromkeys(options.emit)),
         seed=options.seed,
     )
 
@@ -103,3 +107,8 @@ def _print(
     terminal.print(f"ran on {ran.execution_mode}")
     for name in ARTIFACTS.values():
         terminal.print(f"wrote {options.out / name}")
+    for kind in dict.fromkeys(options.emit):
+        for name in LANGUAGE_MODEL[kind]:
+            terminal.print(f"wrote {options.out / name}")
+        for line in statement(compiled.graph, compiled.mapped.program.window) if kind in PROFILES else ():
+            terminal.print(escape(f"  {line}"))

@@ -20,6 +20,7 @@ from bispik.backends.stream.run import StreamRun, counted_stream, run_stream
 from bispik.backends.stream.verify import verify_stream
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
+from bispik.cli.emit import NETWORK
 from bispik.cli.plan_report import plan_values, print_plan
 from bispik.cli.stream_options import ENCODING, read_sequences, refuse_options
 from bispik.cli.stream_tables import program_json, verification_table
@@ -58,9 +59,6 @@ FOR_TEXT = {
 }
 """Options that only language models have, with their defaults."""
 
-EMITTED = {"netx": "network.net", "onnx": "network.onnx"}
-"""Files of other tools, by the name of ``--emit``."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledStream:
@@ -92,7 +90,7 @@ def compile_stream(options: argparse.Namespace) -> int:
         values = _values(compiled)
         (folder / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (folder / "report.html").write_text(_page(options, compiled), encoding="utf-8")
-    artifacts = ["program.bspk", "report.html", "report.json", *(EMITTED[kind] for kind in options.emit)]
+    artifacts = ["program.bspk", "report.html", "report.json", *(NETWORK[kind] for kind in options.emit)]
     if options.json:
         paths = [str(options.out / name) for name in artifacts]
         print_json({**values, "artifacts": paths, "seconds": compiled.seconds})
@@ -205,11 +203,11 @@ def _emit(options: argparse.Namespace, program: StreamProgram, folder: Path) -> 
             if kind == "netx":
                 from bispik.compiler.stream.netx import write_netx
 
-                write_netx(program, folder / EMITTED[kind])
+                write_netx(program, folder / NETWORK[kind])
             else:
                 from bispik.backends.onnx.export import export_onnx
 
-                export_onnx(program, folder / EMITTED[kind])
+                export_onnx(program, folder / NETWORK[kind])
     except BispikError as error:
         raise BispikError(f"--emit: {str(error).replace(str(folder), str(options.out))}") from error
 

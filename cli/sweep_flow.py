@@ -99,6 +99,7 @@ def _compiled(sweep: Sweep, variant: Variant, bits: int, target: Target, profile
             held_out=sweep.held_out,
             tokenizer=run.data.tokenizer,
             dump_after=None,
+            emit=(),
             seed=0,
         )
         mapped = compile_network(request, Stages(lambda _title: None)).mapped

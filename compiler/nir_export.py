@@ -48,7 +48,11 @@ def write_nir(graph: SpikingGraph, path: Path) -> int:
     """
     if "\0" in graph.tokenizer:
         raise BispikError(f"{path}: the tokenizer's text has a NUL character, which HDF5 cannot store; it is no JSON")
-    tree = lower(_tied(graph))
+    return write_tree(lower(tied(graph)), path)
+
+
+def write_tree(tree: Tree, path: Path) -> int:
+    """Write a NIR network; see `write_nir`."""
     with written_whole(path) as temporary:
         _reserve(temporary, tree)
         with h5py.File(temporary, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
@@ -57,16 +61,16 @@ def write_nir(graph: SpikingGraph, path: Path) -> int:
     return sum(1 for place, _ in walk(tree) if place)
 
 
-def _tied(graph: SpikingGraph) -> SpikingGraph:
+def tied(graph: SpikingGraph) -> SpikingGraph:
     """Return the graph with one array for the token table and the head, if they are the same bit by bit."""
     injection, readout = graph.of_kind(Injection), graph.of_kind(Readout)
     if not injection or not readout or not _same_bits(injection[0].token_table, readout[0].weight):
         return graph
 
-    def tied(node: Node) -> Node:
+    def shared(node: Node) -> Node:
         return dataclasses.replace(node, token_table=readout[0].weight) if isinstance(node, Injection) else node
 
-    return dataclasses.replace(graph, nodes=tuple(tied(node) for node in graph.nodes))
+    return dataclasses.replace(graph, nodes=tuple(shared(node) for node in graph.nodes))
 
 
 def _same_bits(first: Matrix, second: Matrix) -> bool:

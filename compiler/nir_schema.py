@@ -28,7 +28,7 @@ PROFILE = "compact"
 """One attention tap: all weights and the whole structure, and exact for a sequence's first token as it stands if its
 spikes are binary. NIR's LIF and the tap's gates know no spike of -1: for ternary networks the metadata say what holds.
 
-Planned beside it: ``unrolled`` (one tap per token of the window) and ``soft_lowered`` (soft reset in plain NIR).
+What other tools import is written beside it, without this schema: see `bispik.compiler.nir_unrolled`.
 """
 
 METADATA_KEY = "bispik"

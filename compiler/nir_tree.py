@@ -22,7 +22,7 @@ class Leaf:
     """One NIR primitive, such as an Affine."""
 
     type: str
-    fields: Mapping[str, Array | Deferred]
+    fields: Mapping[str, Value]
     size: int
     """Output channels."""
     metadata: Metadata = field(default_factory=dict[str, Value])

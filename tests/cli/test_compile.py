@@ -13,10 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from bispik.backends.onnx.export import export_onnx
 from bispik.backends.sim import _kernels
 from bispik.backends.sim.kernel_path import VARIABLE
 from bispik.cli.compile import main
 from bispik.cli.doctor import Finding, table
+from bispik.compiler.artifact import load_program
+from bispik.compiler.nir_import import read_nir
+from bispik.compiler.nir_unrolled import write_unrolled
 from bispik.models.bispikclm.checkpoint import load_checkpoint, save_checkpoint
 from tests.checkpoints import random_checkpoint, write_shards
 
@@ -88,6 +92,36 @@ def test_the_exported_nir_of_a_ternary_network_compiles_to_the_same_program(
     assert (tmp_path / "program.bspk").read_bytes() == (compiled_ternary / "program.bspk").read_bytes()
     assert values["quantization"]["spike_agreement"] > 0.8
     assert "ternary spikes" in (tmp_path / "quantize.txt").read_text()
+
+
+def test_a_window_for_other_tools(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    arguments = [str(model_folder / "ckpt.pt"), "--window", "3", "--emit", "nir-soft-lowered", "-o", str(tmp_path)]
+    assert main(arguments) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"wrote {tmp_path}/soft_lowered.nir" in said.replace("soft_ lowered", "soft_lowered")
+    for part in ("3 tokens side by side for 3 steps", "norse", "snnTorch", "SpikingJelly", "embedding", "final norm"):
+        assert part in said
+    write_unrolled(read_nir(tmp_path / "model.nir"), tmp_path / "again.nir", 3, "soft_lowered")
+    assert (tmp_path / "soft_lowered.nir").read_bytes() == (tmp_path / "again.nir").read_bytes()
+
+
+def test_the_integers_and_the_hosts_part_as_onnx(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    values = compile_json(capsys, model_folder / "ckpt.pt", "--window", "4", "--emit", "onnx", "-o", tmp_path)
+    program = load_program(tmp_path / "program.bspk").program
+    export_onnx(program, tmp_path / "again.onnx")
+    assert (tmp_path / "program.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes()
+    assert set(values["artifacts"]) >= {"program.onnx", "embedding.onnx", "readout.onnx"}
+    assert all(Path(path).is_file() for path in values["artifacts"].values())
+
+
+def test_a_window_for_other_tools_is_a_network_that_compiles(
+    model_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    source = model_folder / "ckpt.pt"
+    values = compile_json(capsys, source, "--window", "2", "--emit", "nir-soft-lowered", "-o", tmp_path / "one")
+    window = values["artifacts"]["soft_lowered.nir"]
+    values = compile_json(capsys, window, "-o", tmp_path / "two", "--input-bits", "8", "--neurons", "bispik")
+    assert values["network"]["populations"]
 
 
 def test_lavas_own_neurons_have_no_ternary_spikes(
@@ -230,6 +264,8 @@ def test_a_bad_checkpoint_gets_one_line_and_leaves_nothing(
         (["--run", "sim", "--prompt", "the king " * 40], "tokens do not fit the window of 16"),
         (["--profile", "free-energy"], "free-energy.*loihi2"),
         (["--calib", "/nowhere/calib.txt"], "cannot read the calibration text"),
+        (["--emit", "nir-unrolled"], "embed has a soft reset.*--emit nir-soft-lowered"),
+        (["--emit", "netx"], "ckpt.pt is a language model, which becomes nir-unrolled or nir-soft-lowered or onnx"),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )

@@ -98,6 +98,23 @@ def test_the_same_file_gives_the_same_program(folder: Path, program: Path, tmp_p
     assert (tmp_path / "program.bspk").read_bytes() == program.read_bytes()
 
 
+def test_files_for_other_tools(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    net = forward_only(folder / "net.nir", tmp_path / "forward.nir")
+    kinds = ["--emit", "netx", "--emit", "onnx"]
+    values = compile_json(capsys, net, "--dt", DT, *kinds, "-o", tmp_path / "out")
+    assert {Path(path).name for path in values["artifacts"]} >= {"network.net", "network.onnx"}
+    assert all(Path(path).stat().st_size for path in values["artifacts"])
+
+
+def forward_only(source: Path, path: Path) -> Path:
+    """The classifier without its loop and its biases, which netx has no place for."""
+    graph: Any = nir.read(source)
+    nodes = {name: node for name, node in graph.nodes.items() if name != "back"}
+    nodes["fc"] = nir.Linear(nodes["fc"].weight)
+    nir.write(path, nir.NIRGraph(nodes, [edge for edge in graph.edges if "back" not in edge]))
+    return path
+
+
 @pytest.mark.parametrize("backend", ["sim", "onnx", "lava"])
 def test_every_backend_says_the_same(folder: Path, program: Path, capsys: Capture, backend: str) -> None:
     found = run_json(capsys, program, "--input", folder / "spikes.npy", "--backend", backend)
@@ -196,6 +213,7 @@ def test_loihi1_is_a_target_with_a_profile_of_its_own(folder: Path, tmp_path: Pa
         (["--dt", "1e-3", "--calib", "labels.npy"], "labels.npy: has shape"),
         (["--dt", "1e-3", "--reset", "soft"], "use --neurons bispik"),
         (["--dt", "1e-3", "--bits", "9"], "--bits 9"),
+        (["--dt", "1e-3", "--emit", "nir-unrolled"], "net.nir is a network in NIR, which becomes netx or onnx"),
         (["--dt", "1e-3", "--encode", "rate"], "--encode says how the input of --calib FILE"),
     ],
 )

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from bispik.backends.stream.reference import ReferenceStreamSession
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.program import NeuronProgram
 from bispik.compiler.stream.network import Output
+from bispik.compiler.stream.nir_read import read_nir_stream
 from bispik.compiler.stream.program import (
     IntegerStreamInput,
     IntegerStreamNeurons,
@@ -37,9 +39,11 @@ from bispik.compiler.stream.program import (
     IntegerStreamProjection,
     StreamProgram,
 )
+from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
 from bispik.compiler.stream.schedule import schedule
 from bispik.compiler.stream.wiring import Convolution, Dense, OneToOne, Wiring
 from bispik.models.errors import BispikError
+from tests.stream.nir_files import entry, exit_, nir, write
 from tests.stream.random_programs import convolutions, programs, projection, random_input, wirings
 
 
@@ -318,7 +322,17 @@ finally:
 """
 
 
-def test_single_neuron_equals_lavas_own_processes() -> None:
+def single_neuron(folder: Path) -> StreamProgram:
+    """The neuron as a NIR file says it, compiled: a whole weight and threshold stay what they are."""
+    keep = 1 - 163 / 4096
+    values = {"tau": 1e-3 / (1 - keep), "r": 1 / (1 - keep), "v_leak": 0.0, "v_threshold": 25.0, "v_reset": 0.0}
+    lif = nir.LIF(**{key: np.full(1, value) for key, value in values.items()})
+    nodes = {"input": entry(1), "weight": nir.Linear(np.array([[10.0]])), "neuron": lif, "output": exit_(1)}
+    path = write(folder, nodes, "input weight neuron output")
+    return quantize_stream(read_nir_stream(path, convention=None, dt=1e-3), StreamOptions())
+
+
+def test_single_neuron_equals_lavas_own_processes(tmp_path: Path) -> None:
     train = (np.random.default_rng(1).random(1500) < 0.4).astype(np.int32)
     lavas = subprocess.run(
         [sys.executable, "-W", "error", "-c", SINGLE_NEURON],
@@ -330,8 +344,7 @@ def test_single_neuron_equals_lavas_own_processes() -> None:
     )
     assert lavas.returncode == 0, lavas.stderr
     membrane, spikes = json.loads(lavas.stdout)
-    neuron = population("neuron", [synapses("input", Dense(inputs=1, outputs=1), [10])], neurons(1, threshold=25 << 6))
-    program = program_of(1, [neuron])
+    program = single_neuron(tmp_path)
     with lava(program) as session:
         activity = session.feed(train[:, None])
     assert activity.membranes["neuron"].ravel().tolist() == membrane

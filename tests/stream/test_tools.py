@@ -1,7 +1,7 @@
 """Networks made and exported by the tools themselves: ours gives the tool's own spikes, step by step.
 
-The locked SpikingJelly (the last for Python 3.10) has no NIR exporter: its networks' files are written here, by the
-formulas of 2.0.0's exporter (``activation_based/nir_exchange/to_nir.py``).
+The last SpikingJelly for Python 3.10 has no NIR exporter: `spikingjelly_node` has the formulas of 2.0.0's
+(``activation_based/nir_exchange/to_nir.py``), which runs here too where it is installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from snntorch.export_nir import export_to_nir
 from snntorch.import_nir import import_from_nir
 from spikingjelly.activation_based import functional, neuron
 
-from bispik.compiler.stream.network import StreamReset
+from bispik.backends.stream.run import run_stream
+from bispik.backends.stream.verify import verify_stream
+from bispik.compiler.stream.network import StreamNetwork, StreamReset
+from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
 from tests.stream.nir_files import Array, nir, read, sent
 from tests.stream.nir_files import write as write_nodes
 
@@ -266,3 +269,62 @@ def test_spikingjelly(tmp_path: Path, convolutional: bool) -> None:
     network = read(path, "spikingjelly")
     assert network.dt == 1e-4
     assert_same_spikes(sent(network, spikes(*shape).numpy()), expected)
+
+
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_spikingjelly_exports_itself(tmp_path: Path, convolutional: bool) -> None:
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="needs Python 3.11 or later")
+    torch.manual_seed(0)
+    kinds: Any = neuron
+    cuba = kinds.CUBALIFNode(c_decay=0.5, v_decay=0.8, v_threshold=1.0, v_reset=0.0)
+    if convolutional:
+        shape: tuple[int, ...] = (2, 8, 8)
+        maps = [layer(torch.nn.Conv2d(2, 3, 3, padding=1), 4), neuron.IFNode(), torch.nn.AvgPool2d(2)]
+        net = torch.nn.Sequential(*maps, torch.nn.Flatten(), linear(48, 10, 8), cuba)
+    else:
+        shape = (5,)
+        net = torch.nn.Sequential(linear(5, 6, 8), neuron.LIFNode(tau=3.0, v_reset=0.1), linear(6, 6), cuba)
+    net.eval()
+    functional.reset_net(net)
+    expected = stepped(lambda value, _: (net(value[None]), None), spikes(*shape))
+    functional.reset_net(net)
+    nir.write(tmp_path / "net.nir", exchange.export_to_nir(net, torch.zeros(1, *shape)))
+    assert_same_spikes(sent(read(tmp_path / "net.nir", "spikingjelly"), spikes(*shape).numpy()), expected)
+
+
+# --- from a tool's network to integers --------------------------------------------------------------------------------
+
+
+def exported(folder: Path, name: str) -> tuple[StreamNetwork, tuple[int, ...]]:
+    """A network that a tool made and exported, as we read it, and the shape of its input."""
+    torch.manual_seed(0)
+    tool, form = name.split(", ")
+    if tool == "norse":
+        net = norse.SequentialState(linear(5, 7), norse_lif(7), linear(7, 6), norse_cuba(6))
+        nir.write(folder / "net.nir", norse.to_nir(net, torch.zeros(5)))
+        return read(folder / "net.nir", "norse"), (5,)
+    if tool == "snntorch":
+        shape, layers, reset = snntorch_layers(form)
+        graph = export_to_nir(torch.nn.Sequential(*layers), torch.zeros(1, *shape), ignore_dims=[0])
+        nir.write(folder / "net.nir", graph)
+        return read(folder / "net.nir", "snntorch", reset=reset), shape
+    maps = [layer(torch.nn.Conv2d(2, 3, 3, padding=1), 4), neuron.IFNode(), torch.nn.AvgPool2d(2)]
+    net = torch.nn.Sequential(*maps, torch.nn.Flatten(), linear(48, 10, 8), neuron.LIFNode(tau=2.0, v_reset=-0.2))
+    with torch.no_grad():
+        return read(write_spikingjelly(folder, net.eval(), (2, 8, 8)), "spikingjelly"), (2, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["norse, dense", "snntorch, hard", "snntorch, recurrent", "snntorch, convolutional", "spikingjelly, convolutional"],
+)
+def test_their_networks_are_the_same_integers_everywhere(tmp_path: Path, name: str) -> None:
+    network, shape = exported(tmp_path, name)
+    program = quantize_stream(network, StreamOptions(neuron_program="bispik"))
+    values = spikes(*shape).numpy().reshape(STEPS, -1).astype(np.int32)
+    runs = [run_stream(program, values, backend) for backend in ("reference", "sim", "lava")]
+    for ran in runs[1:]:
+        np.testing.assert_array_equal(ran.output, runs[0].output, ran.backend)
+    assert runs[0].output.any()
+    verification = verify_stream(network, program, [values], "random spikes")
+    assert 0.9 < verification.spike_agreement <= 1
