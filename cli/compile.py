@@ -61,6 +61,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--max-new-tokens", type=int, default=RUN_TOKENS, metavar="N", help=f"default: {RUN_TOKENS}")
     result.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
     result.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest (default: all)")
+    result.add_argument(
+        "--emit",
+        action="append",
+        choices=("netx", "onnx", "sanafe"),
+        default=[],
+        help="write the network for lava-dl (network.net) or as ONNX (network.onnx), too; or a run of it for SANA-FE "
+        "(folder sanafe)",
+    )
     result.add_argument("--dump-after", choices=("lift", "nir", "quantize", "map"), metavar="STAGE")
     result.add_argument(
         "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"

@@ -12,6 +12,7 @@ from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
+from bispik.cli.emit_sanafe import SANAFE, emit_language_model
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
@@ -37,11 +38,16 @@ def compile_and_report(options: argparse.Namespace) -> int:
         with stages("report", "accounting for energy and writing the reports"):
             report = account_of(compiled.mapped, ran, profile)
             write_reports(report, folder)
+            if options.emit:
+                emit_language_model(compiled.mapped, ran.token_ids, profile, folder)
+    artifacts = {**ARTIFACTS, **({"sanafe": SANAFE} if options.emit else {})}
     if options.json:
-        paths = {kind: str(options.out / name) for kind, name in ARTIFACTS.items()}
+        paths = {kind: str(options.out / name) for kind, name in artifacts.items()}
         print_json(_values(compiled, report, ran, paths))
     else:
         _print(terminal, options, compiled, report, ran)
+        for name in artifacts.values():
+            terminal.print(f"wrote {options.out / name}")
     return 0
 
 
@@ -101,5 +107,3 @@ def _print(
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {ran.execution_mode}")
-    for name in ARTIFACTS.values():
-        terminal.print(f"wrote {options.out / name}")

@@ -29,7 +29,6 @@ NETWORK: Mapping[str, Any] = {
     "discretisation": None,
     "input_range": None,
     "input_bits": None,
-    "emit": [],
     **ENCODING,
 }
 """Options that only networks in NIR have when they are compiled, with their defaults."""
@@ -57,13 +56,6 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="send real numbers as graded spikes of so many bits and a sign (default: whole numbers as they are)",
-    )
-    group.add_argument(
-        "--emit",
-        action="append",
-        choices=("netx", "onnx"),
-        default=[],
-        help="write the network for lava-dl (network.net) or as ONNX (network.onnx), too",
     )
 
 
@@ -125,6 +117,11 @@ def refuse_network_options(options: argparse.Namespace) -> None:
         NETWORK,
         f"is for networks in NIR of other tools; {options.config or options.source} is a language model",
     )
+    if others := sorted(set(options.emit) - {"sanafe"}):
+        raise BispikError(
+            f"--emit {others[0]} is for networks in NIR of other tools; {options.config or options.source} is a "
+            "language model: --emit sanafe"
+        )
 
 
 def refuse_options(options: argparse.Namespace, defaults: Mapping[str, Any], why: str) -> None:
