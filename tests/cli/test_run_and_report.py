@@ -172,6 +172,54 @@ def test_a_program_alone_can_be_accounted_for_under_any_profile(compiled: Path, 
     assert joules["paper-45nm"] != joules["loihi2"]
 
 
+def test_programs_are_compared(compiled: Path, compiled_stock: Path, tmp_path: Path, capsys: Capture) -> None:
+    programs = [str(folder / "program.bspk") for folder in (compiled, compiled_stock)]
+    picture, tables = tmp_path / "p.svg", tmp_path / "csv"
+    assert report_main([*programs, "--compare", "--json", "-o", str(picture), "--csv", str(tables)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["neurons"] for row in found["programs"]] == ["bispik", "stock"]
+    names = [row["name"] for row in found["programs"]]
+    assert names == [compiled.name, compiled_stock.name]
+    assert set(found["unbeaten"]) <= set(names)
+    assert "<svg" in picture.read_text()
+    assert (tables / "programs.csv").read_text().count("\n") == 3
+    assert report_main([programs[0], "--json"]) == 0
+    energy = json.loads(capsys.readouterr().out)["energy"]
+    assert found["programs"][0]["total"] == pytest.approx(energy["j_per_token"])
+    assert report_main([*programs, "--compare"]) == 0
+    printed = capsys.readouterr().err
+    assert compiled.name in printed
+    assert "Bits per" in printed
+
+
+def test_the_papers_table_marks_a_program(compiled: Path, capsys: Capture) -> None:
+    assert report_main(["--paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["program"] is None
+    assert report_main(["--paper", str(compiled / "program.bspk"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["program"]["audited"] > 0
+    assert report_main(["--paper"]) == 0
+    assert "impossible" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no program given"),
+        (["PROGRAM", "PROGRAM"], "give --compare"),
+        (["PROGRAM", "PROGRAM", "--compare", "-o", "p.html"], "written as .svg"),
+        (["PROGRAM", "--paper", "--profile", "loihi2"], "leave out --profile"),
+        (["PROGRAM", "--input", "x.npy"], "--input is for networks from NIR"),
+        (["PROGRAM", "--csv", "PROGRAM"], "cannot be written"),
+    ],
+)
+def test_a_wrong_report_is_one_line(compiled: Path, capsys: Capture, arguments: list[str], message: str) -> None:
+    program = str(compiled / "program.bspk")
+    assert report_main([program if a == "PROGRAM" else a for a in arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
