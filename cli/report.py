@@ -15,10 +15,16 @@ from bispik.cli.stream_options import ENCODING, add_encoding, refuse_options
 from bispik.compiler.artifact import file_format, load_program
 from bispik.compiler.stream.artifact import STREAM
 from bispik.energy.json_report import report_json
+from bispik.energy.operating import operating_point
 from bispik.energy.profiles import default_profile, list_profiles, load_profile
 from bispik.energy.report import ReportInput
 from bispik.energy.tables import audit_table, energy_table, resource_table
+from bispik.energy.uncertainty import draw, to_halve
+from bispik.energy.use_tables import certainty_lines, use_table
 from bispik.models.errors import BispikError
+
+FOR_LANGUAGE_MODELS = {"batch_size": None, "token_rate": None}
+"""Options that only language models have, with their defaults."""
 
 FOR_NETWORKS = {"input": None, **ENCODING}
 """Options that only networks from NIR have, with their defaults."""
@@ -53,8 +59,20 @@ def parser() -> argparse.ArgumentParser:
         help="the cost ratios of arXiv:2605.13859 from shapes alone, what reproduces them, and where a program lies",
     )
     mode.add_argument("--compare", action="store_true", help="several language models in one table")
+    result.add_argument(
+        "--batch-size", type=int, metavar="B", help="of a language model: sequences side by side (default: 1)"
+    )
+    result.add_argument(
+        "--token-rate",
+        type=float,
+        metavar="R",
+        help="tokens a second, of all sequences (default: the most there can be)",
+    )
+    result.add_argument(
+        "--draws", type=int, metavar="N", help="draw the profile's unknowns at random N times, and say what comes out"
+    )
     result.add_argument("--input", type=Path, metavar="FILE", help="of a network from NIR: what to run on")
-    result.add_argument("--seed", type=int, default=0, help="of --encode rate (default: 0)")
+    result.add_argument("--seed", type=int, default=0, help="of --draws and --encode rate (default: 0)")
     add_encoding(result)
     return result
 
@@ -82,6 +100,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     if file_format(sources[0]) == STREAM.name:
         from bispik.cli.stream_report import report_stream
 
+        refuse_options(options, FOR_LANGUAGE_MODELS, f"is for language models; {sources[0]} is a network from NIR")
         return report_stream(options, sources[0])
     return _report(options, _report_of(options, sources[0]))
 
@@ -118,7 +137,14 @@ def _report_of(options: argparse.Namespace, source: Path) -> ReportInput:
 
 
 def _report(options: argparse.Namespace, report: ReportInput) -> int:
-    values = {**summary(report), **report_json(report)}
+    point = operating_point(
+        report.mapped, report.counts, report.energy.profile, options.batch_size or 1, options.token_rate
+    )
+    drawn = None if options.draws is None else draw(report.energy, options.draws, options.seed)
+    tokens = report.energy.tokens
+    values = {**summary(report), **report_json(report), "in_use": point.to_dict()}
+    if drawn:
+        values["j_per_token_drawn"] = drawn.to_dict(tokens)
     if options.out:
         write_html(report, options.out)
     write_values(options, values)
@@ -128,6 +154,9 @@ def _report(options: argparse.Namespace, report: ReportInput) -> int:
     terminal = console()
     terminal.print(resource_table(report.mapped))
     terminal.print(energy_table(report.energy))
+    for line in certainty_lines(to_halve(report.energy), drawn, tokens, "token"):
+        terminal.print(line)
+    terminal.print(use_table(point))
     terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {report.execution_mode}")
     say_written(options)

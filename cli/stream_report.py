@@ -14,6 +14,8 @@ from bispik.compiler.stream.artifact import load_stream
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.stream_html import StreamReportInput, render_stream_html
 from bispik.energy.stream_report import stream_account, stream_json, stream_tables
+from bispik.energy.uncertainty import draw, to_halve
+from bispik.energy.use_tables import certainty_lines
 from bispik.models.errors import BispikError
 from bispik.models.files import written_whole
 
@@ -28,6 +30,10 @@ def report_stream(options: argparse.Namespace, source: Path) -> int:
     counts = sum((run.counts for run in runs[1:]), start=runs[0].counts)
     energy, mode = stream_account(mapped, counts, profile), runs[0].run.execution_mode
     values = {**program_json(mapped), **stream_json(mapped, counts, energy), "execution_mode": mode}
+    each, unit = (energy.sequences, "inference") if energy.sequences else (energy.steps, "step")
+    drawn = None if options.draws is None else draw(energy, options.draws, options.seed)
+    if drawn:
+        values[f"j_per_{unit}_drawn"] = drawn.to_dict(each)
     if options.out:
         page = StreamReportInput(title=source.name, mapped=mapped, counts=counts, energy=energy, execution_mode=mode)
         with written_whole(options.out) as temporary:
@@ -39,6 +45,8 @@ def report_stream(options: argparse.Namespace, source: Path) -> int:
     terminal = console()
     for table in stream_tables(mapped, counts, energy):
         terminal.print(table)
+    for line in certainty_lines(to_halve(energy), drawn, each, unit):
+        terminal.print(line)
     terminal.print(f"ran on {mode}")
     say_written(options)
     return 0

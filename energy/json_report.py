@@ -12,7 +12,10 @@ from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range
+from bispik.energy.published import published
 from bispik.energy.report import ReportInput
+from bispik.energy.run_account import RunAccount
+from bispik.energy.uncertainty import to_halve
 from bispik.energy.views import grade_of, grade_shares
 
 
@@ -20,7 +23,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
     """Return ``energy``, ``audit``, ``counts`` and what they rest on.
 
     Energies are joules, per token where the key says so, over the whole run elsewhere; ``energy.lines`` sum to
-    ``energy.totals``. Where a key holds one number of a range, it is the default.
+    ``energy.totals``. Where a key holds one number of a range, it is the default. ``measured_elsewhere`` are published
+    measurements of other networks, to be quoted beside.
     """
     energy, audit = report.energy, report.audit
     return {
@@ -46,8 +50,10 @@ def report_json(report: ReportInput) -> dict[str, Any]:
                 {"constant": swing.constant, "j_per_token": swing.joules / energy.tokens}
                 for swing in energy.sensitivity
             ],
+            "to_halve": to_halve_json(energy, energy.tokens),
             "constants": [_constant(c) for c in (*energy.profile.constants.values(), *baseline_constants().values())],
         },
+        "measured_elsewhere": [anchor.to_dict() for anchor in published().anchors],
         "audit": audit_json(audit),
         "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
         "counts": report.counts.to_dict(),
@@ -79,6 +85,14 @@ def energy_summary(energy: EnergyReport) -> dict[str, Any]:
         "ratio_to_ann_fp32": energy.ratio(energy.baselines[0]).default,
         "grade_shares": dict(grade_shares(energy)),
     }
+
+
+def to_halve_json(account: RunAccount, each: int) -> list[dict[str, Any]]:
+    """Return what would have to be measured, in order, for half the total's range; joules divided by ``each``."""
+    return [
+        {"constants": list(found.unknown.constants), "left": (found.range / each).to_dict()}
+        for found in to_halve(account)
+    ]
 
 
 def audit_json(audit: Audit) -> list[dict[str, Any]]:

@@ -172,6 +172,19 @@ def test_a_program_alone_can_be_accounted_for_under_any_profile(compiled: Path, 
     assert joules["paper-45nm"] != joules["loihi2"]
 
 
+def test_a_program_in_use(compiled: Path, capsys: Capture) -> None:
+    program, options = str(compiled / "program.bspk"), ["--batch-size", "8", "--token-rate", "50", "--draws", "20"]
+    assert report_main([program, *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["in_use"]["batch"], found["in_use"]["tokens_per_second"]) == (8, 50)
+    assert found["j_per_token_drawn"]["p05"] < found["j_per_token_drawn"]["p95"]
+    assert found["energy"]["to_halve"][0]["constants"]
+    assert report_main([program, *options]) == 0
+    printed = capsys.readouterr().err
+    for words in ("To halve this range, measure:", "Drawn 20 times:", "Per 1,000 tokens", "8 sequences at once"):
+        assert words in printed
+
+
 def test_programs_are_compared(compiled: Path, compiled_stock: Path, tmp_path: Path, capsys: Capture) -> None:
     programs = [str(folder / "program.bspk") for folder in (compiled, compiled_stock)]
     picture, tables = tmp_path / "p.svg", tmp_path / "csv"
@@ -210,6 +223,8 @@ def test_the_papers_table_marks_a_program(compiled: Path, capsys: Capture) -> No
         (["PROGRAM", "--paper", "--profile", "loihi2"], "leave out --profile"),
         (["PROGRAM", "--input", "x.npy"], "--input is for networks from NIR"),
         (["PROGRAM", "--csv", "PROGRAM"], "cannot be written"),
+        (["PROGRAM", "--token-rate", "1e12"], "ask for fewer"),
+        (["PROGRAM", "--draws", "0"], "0 draws"),
     ],
 )
 def test_a_wrong_report_is_one_line(compiled: Path, capsys: Capture, arguments: list[str], message: str) -> None:

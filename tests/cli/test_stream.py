@@ -264,6 +264,7 @@ def test_a_network_is_accounted_for_on_any_input(folder: Path, program: Path, tm
         (["--input", "/nowhere.npy"], "/nowhere.npy"),
         (["--paper"], "this is for language models"),
         (["--compare"], "two programs or traces at least"),
+        (["--batch-size", "2"], "--batch-size is for language models"),
     ],
 )
 def test_a_wrong_report_is_one_line(program: Path, capsys: Capture, arguments: list[str], message: str) -> None:
