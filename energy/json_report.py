@@ -11,8 +11,8 @@ from bispik.energy.audit import Audit
 from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
 from bispik.energy.lines import EnergyLine
-from bispik.energy.ranges import Range
 from bispik.energy.published import published
+from bispik.energy.ranges import Range
 from bispik.energy.report import ReportInput
 from bispik.energy.run_account import RunAccount
 from bispik.energy.uncertainty import to_halve
