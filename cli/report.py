@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from bispik.backends.counts.steps import events_by_step
+from bispik.backends.registry import open_session
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
 from bispik.cli.account import account_of, summary, write_html
 from bispik.cli.common import Parser, console, print_json, run
@@ -14,7 +18,7 @@ from bispik.cli.report_files import say_written, write_values
 from bispik.cli.stream_options import ENCODING, add_encoding, refuse_options
 from bispik.compiler.artifact import file_format, load_program
 from bispik.compiler.stream.artifact import STREAM
-from bispik.energy.json_report import report_json
+from bispik.energy.json_report import report_json, time_steps_json
 from bispik.energy.operating import operating_point
 from bispik.energy.profiles import default_profile, list_profiles, load_profile
 from bispik.energy.report import ReportInput
@@ -23,7 +27,7 @@ from bispik.energy.uncertainty import draw, to_halve
 from bispik.energy.use_tables import certainty_lines, use_table
 from bispik.models.errors import BispikError
 
-FOR_LANGUAGE_MODELS = {"batch_size": None, "token_rate": None}
+FOR_LANGUAGE_MODELS = {"batch_size": None, "token_rate": None, "time_steps": False}
 """Options that only language models have, with their defaults."""
 
 FOR_NETWORKS = {"input": None, **ENCODING}
@@ -70,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--draws", type=int, metavar="N", help="draw the profile's unknowns at random N times, and say what comes out"
+    )
+    result.add_argument(
+        "--time-steps", action="store_true", help="of a language model: events of every time step in --json and --csv"
     )
     result.add_argument("--input", type=Path, metavar="FILE", help="of a network from NIR: what to run on")
     result.add_argument("--seed", type=int, default=0, help="of --draws and --encode rate (default: 0)")
@@ -136,6 +143,13 @@ def _report_of(options: argparse.Namespace, source: Path) -> ReportInput:
     return account_of(counted.mapped, counted.run, profile or load_profile(default_profile(counted.mapped.target.name)))
 
 
+def _by_time_step(report: ReportInput) -> dict[str, Any]:
+    """Run the report's tokens again on ``sim``, recorded: a run's counts are by token."""
+    with closing(open_session("sim", report.mapped.program)) as session:
+        activity = session.feed(report.token_ids)
+    return time_steps_json(events_by_step(report.mapped, activity), report.counts.positions)
+
+
 def _report(options: argparse.Namespace, report: ReportInput) -> int:
     point = operating_point(
         report.mapped, report.counts, report.energy.profile, options.batch_size or 1, options.token_rate
@@ -145,6 +159,8 @@ def _report(options: argparse.Namespace, report: ReportInput) -> int:
     values = {**summary(report), **report_json(report), "in_use": point.to_dict()}
     if drawn:
         values["j_per_token_drawn"] = drawn.to_dict(tokens)
+    if options.time_steps:
+        values["counts"]["by_time_step"] = _by_time_step(report)
     if options.out:
         write_html(report, options.out)
     write_values(options, values)

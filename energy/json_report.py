@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bispik.backends.counts import SYNOPS
+import numpy as np
+
+from bispik.backends.counts import EVENTS, SYNOPS, Event, IntArray
 from bispik.energy.account import EnergyReport
 from bispik.energy.activity_views import firing_rates, spikes_per_synapse
 from bispik.energy.audit import Audit
@@ -56,12 +59,40 @@ def report_json(report: ReportInput) -> dict[str, Any]:
         "measured_elsewhere": [anchor.to_dict() for anchor in published().anchors],
         "audit": audit_json(audit),
         "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
-        "counts": report.counts.to_dict(),
+        "counts": report.counts.to_dict() | _counts(report),
         "spikes_per_synapse": spikes_per_synapse(report.mapped.program, report.counts),
         "firing_rates": firing_rates(report.mapped.program, report.counts),
         "text": None
         if report.text is None
         else {"prompt": report.text.prompt, "continuation": report.text.continuation},
+    }
+
+
+def time_steps_json(steps: Mapping[Event, IntArray], positions: IntArray) -> dict[str, Any]:
+    """Return the events of every time step, (n, T) each, as columns with the token's position and the step's number."""
+    tokens, each = next(iter(steps.values())).shape
+    return {
+        "position": np.repeat(positions, each).tolist(),
+        "step": np.tile(np.arange(each), tokens).tolist(),
+        **{event: counts.ravel().tolist() for event, counts in steps.items()},
+    }
+
+
+def _counts(report: ReportInput) -> dict[str, Any]:
+    """Every event by token, node and neurocore."""
+    counts = report.counts
+    by_node = {event: counts.by_node(event) for event in EVENTS}
+    by_core = {event: counts.by_neurocore(event).tolist() for event in EVENTS}
+    return {
+        "per_token": {
+            "position": counts.positions.tolist(),
+            **{event: counts.per_token[event].tolist() for event in EVENTS},
+        },
+        "by_node": [
+            {"node": node, "layer": node.partition("/")[0], **{event: by_node[event][node] for event in EVENTS}}
+            for node in dict.fromkeys(counts.node)
+        ],
+        "by_neurocore": {"index": [core.index for core in report.mapped.neurocores], **by_core},
     }
 
 

@@ -179,6 +179,12 @@ def test_a_program_in_use(compiled: Path, capsys: Capture) -> None:
     assert (found["in_use"]["batch"], found["in_use"]["tokens_per_second"]) == (8, 50)
     assert found["j_per_token_drawn"]["p05"] < found["j_per_token_drawn"]["p95"]
     assert found["energy"]["to_halve"][0]["constants"]
+    assert report_main([program, "--time-steps", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    steps, tokens = counts["by_time_step"], counts["per_token"]
+    assert len(steps["step"]) == counts["steps"]
+    assert sum(steps["spike"]) == sum(tokens["spike"]) == counts["events"]["spike"]
+    assert sum(entry["spike"] for entry in counts["by_node"]) == sum(counts["by_neurocore"]["spike"])
     assert report_main([program, *options]) == 0
     printed = capsys.readouterr().err
     for words in ("To halve this range, measure:", "Drawn 20 times:", "Per 1,000 tokens", "8 sequences at once"):
