@@ -33,6 +33,9 @@ FOR_LANGUAGE_MODELS = {"batch_size": None, "token_rate": None, "time_steps": Fal
 FOR_NETWORKS = {"input": None, **ENCODING}
 """Options that only networks from NIR have, with their defaults."""
 
+FOR_ONE = {**FOR_LANGUAGE_MODELS, **FOR_NETWORKS, "draws": None}
+"""Options that only the report of one program has, with their defaults."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
@@ -92,10 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     sources: list[Path] = options.sources
+    if options.paper or options.compare:
+        refuse_options(options, FOR_ONE, "is for the report of one program: leave out --paper and --compare")
     if options.paper:
         from bispik.cli.report_tables import paper
 
-        return paper(options, _language_model(sources[0]) if _at_most_one(sources, "--paper") else None)
+        return paper(options, _language_model(options, sources[0]) if _at_most_one(sources, "--paper") else None)
     if options.compare:
         from bispik.cli.report_tables import compare
 
@@ -119,14 +124,15 @@ def _at_most_one(sources: Sequence[Path], what: str) -> bool:
     return bool(sources)
 
 
-def _language_model(source: Path) -> CountedTrace:
+def _language_model(options: argparse.Namespace, source: Path) -> CountedTrace:
     """Return a counted run: the one of a trace, or a program's on its own sample of held-out text, on ``sim``.
 
     Raises:
-        BispikError: if the source is neither, or a program without such a sample.
+        BispikError: if the source is neither, or a program without such a sample, or an option is for networks.
     """
     if file_format(source) == STREAM.name:
         raise BispikError(f"{source}: a network from NIR, and this is for language models")
+    refuse_options(options, FOR_NETWORKS, f"is for networks from NIR; {source} is a language model")
     if file_format(source) == TRACE.name:
         return count_trace(source)
     mapped = load_program(source)
@@ -138,8 +144,7 @@ def _language_model(source: Path) -> CountedTrace:
 
 def _report_of(options: argparse.Namespace, source: Path) -> ReportInput:
     profile = load_profile(options.profile) if options.profile else None
-    counted = _language_model(source)
-    refuse_options(options, FOR_NETWORKS, f"is for networks from NIR; {source} is a language model")
+    counted = _language_model(options, source)
     return account_of(counted.mapped, counted.run, profile or load_profile(default_profile(counted.mapped.target.name)))
 
 
