@@ -31,6 +31,7 @@ def account_of(mapped: MappedProgram, run: SequenceRun, profile: Profile) -> Rep
         counts=run.counts,
         energy=account(mapped, run.counts, profile),
         execution_mode=run.execution_mode,
+        token_ids=run.token_ids,
         text=GeneratedText(prompt=prompt, continuation=text[len(prompt) :]) if program.tokenizer else None,
     )
 

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple({**NETWORK, **LANGUAGE_MODEL}),
         default=[],
         help="write for other tools, too: the integers as ONNX, or for lava-dl (netx, of a network in NIR); a window "
-        "of a language model as NIR that norse, snnTorch and SpikingJelly import",
+        "of a language model as NIR that norse, snnTorch and SpikingJelly import; a run for SANA-FE (folder sanafe)",
     )
     result.add_argument(
         "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"

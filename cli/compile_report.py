@@ -14,6 +14,7 @@ from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.emit import LANGUAGE_MODEL, PROFILES, statement
+from bispik.cli.emit_sanafe import emit_language_model
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
@@ -39,12 +40,16 @@ def compile_and_report(options: argparse.Namespace) -> int:
         with stages("report", "accounting for energy and writing the reports"):
             report = account_of(compiled.mapped, ran, profile)
             write_reports(report, folder)
+            if "sanafe" in options.emit:
+                emit_language_model(compiled.mapped, ran.token_ids, profile, folder)
+    artifacts = ARTIFACTS | {name: name for kind in options.emit for name in LANGUAGE_MODEL[kind]}
     if options.json:
-        emitted = {name: name for kind in options.emit for name in LANGUAGE_MODEL[kind]}
-        paths = {kind: str(options.out / name) for kind, name in {**ARTIFACTS, **emitted}.items()}
+        paths = {name: str(options.out / file) for name, file in artifacts.items()}
         print_json(_values(compiled, report, ran, paths))
     else:
         _print(terminal, options, compiled, report, ran)
+        for name in artifacts.values():
+            terminal.print(f"wrote {options.out / name}")
     return 0
 
 
@@ -105,10 +110,6 @@ def _print(
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {ran.execution_mode}")
-    for name in ARTIFACTS.values():
-        terminal.print(f"wrote {options.out / name}")
     for kind in dict.fromkeys(options.emit):
-        for name in LANGUAGE_MODEL[kind]:
-            terminal.print(f"wrote {options.out / name}")
         for line in statement(compiled.graph, compiled.mapped.program.window) if kind in PROFILES else ():
             terminal.print(escape(f"  {line}"))

@@ -6,21 +6,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bispik.backends.onnx.library import import_onnx
+from bispik.cli.emit_sanafe import SANAFE
 from bispik.compiler.graph import SpikingGraph
 from bispik.compiler.nir_unrolled import LEFT_OUT, check_unrolled, write_unrolled
 from bispik.compiler.program import QuantizedProgram
 from bispik.compiler.unroll import Profile
 from bispik.models.errors import BispikError
 
-NETWORK = {"netx": "network.net", "onnx": "network.onnx"}
-"""Files that a network in NIR becomes, by the name of ``--emit``."""
+NETWORK = {"netx": "network.net", "onnx": "network.onnx", "sanafe": SANAFE}
+"""Files or folders that a network in NIR becomes, by the name of ``--emit``."""
 
 LANGUAGE_MODEL = {
     "nir-unrolled": ("unrolled.nir",),
     "nir-soft-lowered": ("soft_lowered.nir",),
     "onnx": ("program.onnx", "embedding.onnx", "readout.onnx"),
+    "sanafe": (SANAFE,),
 }
-"""Files that a language model becomes, by the name of ``--emit``; of ONNX, the last two are the host's part."""
+"""What a language model becomes, by the name of ``--emit``; of ONNX, the last two files are the host's part."""
 
 PROFILES: Mapping[str, Profile] = {"nir-unrolled": "unrolled", "nir-soft-lowered": "soft_lowered"}
 
@@ -50,7 +52,7 @@ def _check(graph: SpikingGraph, window: int, kind: str) -> None:
     try:
         if kind in PROFILES:
             check_unrolled(graph, window, PROFILES[kind])
-        else:
+        elif kind == "onnx":
             import_onnx()
     except BispikError as error:
         raise BispikError(f"--emit {kind}: {error}") from error

@@ -21,6 +21,7 @@ from bispik.backends.stream.verify import verify_stream
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
 from bispik.cli.emit import NETWORK
+from bispik.cli.emit_sanafe import emit_stream
 from bispik.cli.plan_report import plan_values, print_plan
 from bispik.cli.stream_options import ENCODING, read_sequences, refuse_options
 from bispik.cli.stream_tables import program_json, verification_table
@@ -135,6 +136,8 @@ def _compile(options: argparse.Namespace, stages: Stages, folder: Path) -> Compi
     with stages("account", "accounting for energy"):
         outputs, counts = _counted(mapped, sequences)
         energy = stream_account(mapped, counts, profile)
+        if "sanafe" in options.emit:
+            emit_stream(mapped, sequences[0], profile, folder)
     run = None
     if options.run:
         with stages("run", f"running on {options.run}"):
@@ -204,7 +207,7 @@ def _emit(options: argparse.Namespace, program: StreamProgram, folder: Path) -> 
                 from bispik.compiler.stream.netx import write_netx
 
                 write_netx(program, folder / NETWORK[kind])
-            else:
+            elif kind == "onnx":
                 from bispik.backends.onnx.export import export_onnx
 
                 export_onnx(program, folder / NETWORK[kind])

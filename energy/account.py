@@ -12,6 +12,7 @@ on: ``update_waiting``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bispik.backends.counts import EventCounts
@@ -78,6 +79,10 @@ def account(
     priced = tuple(priced_events(counts, schedule))
     by_token = durations(counts.load, profile, schedule)
     seconds = Range(*(float(tokens.sum()) for tokens in by_token))
+
+    def seconds_at(times: Mapping[str, float]) -> float:
+        return float(token_seconds(counts.load, schedule, *(times[name] for name in TIMES)).sum())
+
     lines = (
         *dynamic_lines(counts.node, profile, priced),
         *static_lines(mapped.chips, profile, seconds),
@@ -96,10 +101,6 @@ def account(
         token_seconds=by_token[1],
         token_joules=joules_over_time(lines, profile, priced, by_token[1]),
         baselines=ann_baselines(mapped.program, counts.positions),
-        sensitivity=swings(
-            lines,
-            profile,
-            mapped.chips,
-            lambda times: float(token_seconds(counts.load, schedule, *(times[name] for name in TIMES)).sum()),
-        ),
+        sensitivity=swings(lines, profile, mapped.chips, seconds_at),
+        seconds_at=seconds_at,
     )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bispik.backends.counts import SYNOPS
+import numpy as np
+
+from bispik.backends.counts import EVENTS, SYNOPS, Event, IntArray
 from bispik.energy.account import EnergyReport
 from bispik.energy.activity_views import firing_rates, spikes_per_synapse
 from bispik.energy.audit import Audit
 from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
 from bispik.energy.lines import EnergyLine
+from bispik.energy.published import published
 from bispik.energy.ranges import Range
 from bispik.energy.report import ReportInput
+from bispik.energy.run_account import RunAccount
+from bispik.energy.uncertainty import to_halve
 from bispik.energy.views import grade_of, grade_shares
 
 
@@ -20,7 +26,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
     """Return ``energy``, ``audit``, ``counts`` and what they rest on.
 
     Energies are joules, per token where the key says so, over the whole run elsewhere; ``energy.lines`` sum to
-    ``energy.totals``. Where a key holds one number of a range, it is the default.
+    ``energy.totals``. Where a key holds one number of a range, it is the default. ``measured_elsewhere`` are published
+    measurements of other networks, to be quoted beside.
     """
     energy, audit = report.energy, report.audit
     return {
@@ -46,16 +53,46 @@ def report_json(report: ReportInput) -> dict[str, Any]:
                 {"constant": swing.constant, "j_per_token": swing.joules / energy.tokens}
                 for swing in energy.sensitivity
             ],
+            "to_halve": to_halve_json(energy, energy.tokens),
             "constants": [_constant(c) for c in (*energy.profile.constants.values(), *baseline_constants().values())],
         },
+        "measured_elsewhere": [anchor.to_dict() for anchor in published().anchors],
         "audit": audit_json(audit),
         "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
-        "counts": report.counts.to_dict(),
+        "counts": report.counts.to_dict() | _counts(report),
         "spikes_per_synapse": spikes_per_synapse(report.mapped.program, report.counts),
         "firing_rates": firing_rates(report.mapped.program, report.counts),
         "text": None
         if report.text is None
         else {"prompt": report.text.prompt, "continuation": report.text.continuation},
+    }
+
+
+def time_steps_json(steps: Mapping[Event, IntArray], positions: IntArray) -> dict[str, Any]:
+    """Return the events of every time step, (n, T) each, as columns with the token's position and the step's number."""
+    tokens, each = next(iter(steps.values())).shape
+    return {
+        "position": np.repeat(positions, each).tolist(),
+        "step": np.tile(np.arange(each), tokens).tolist(),
+        **{event: counts.ravel().tolist() for event, counts in steps.items()},
+    }
+
+
+def _counts(report: ReportInput) -> dict[str, Any]:
+    """Every event by token, node and neurocore."""
+    counts = report.counts
+    by_node = {event: counts.by_node(event) for event in EVENTS}
+    by_core = {event: counts.by_neurocore(event).tolist() for event in EVENTS}
+    return {
+        "per_token": {
+            "position": counts.positions.tolist(),
+            **{event: counts.per_token[event].tolist() for event in EVENTS},
+        },
+        "by_node": [
+            {"node": node, "layer": node.partition("/")[0], **{event: by_node[event][node] for event in EVENTS}}
+            for node in dict.fromkeys(counts.node)
+        ],
+        "by_neurocore": {"index": [core.index for core in report.mapped.neurocores], **by_core},
     }
 
 
@@ -79,6 +116,14 @@ def energy_summary(energy: EnergyReport) -> dict[str, Any]:
         "ratio_to_ann_fp32": energy.ratio(energy.baselines[0]).default,
         "grade_shares": dict(grade_shares(energy)),
     }
+
+
+def to_halve_json(account: RunAccount, each: int) -> list[dict[str, Any]]:
+    """Return what would have to be measured, in order, for half the total's range; joules divided by ``each``."""
+    return [
+        {"constants": list(found.unknown.constants), "left": (found.range / each).to_dict()}
+        for found in to_halve(account)
+    ]
 
 
 def audit_json(audit: Audit) -> list[dict[str, Any]]:

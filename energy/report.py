@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bispik.backends.counts import EventCounts
+from bispik.backends.counts import EventCounts, IntArray
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention
 from bispik.energy import activity_views, formats, views
@@ -56,6 +56,8 @@ class ReportInput:
     execution_mode: str
     """What ran, in words, from the session."""
     text: GeneratedText | None = None
+    token_ids: IntArray
+    """(n,): what was run."""
 
     @property
     def audit(self) -> Audit:

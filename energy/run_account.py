@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bispik.energy.latency import FloatArray
@@ -26,6 +27,8 @@ class RunAccount:
     """On the chip."""
     sensitivity: tuple[Swing, ...]
     """Largest swing first."""
+    seconds_at: Callable[[Mapping[str, float]], float]
+    """Duration of the run if each of the profile's times had that value."""
 
     def scope(self, scope: Scope) -> Range:
         """Return the energy of one scope."""

@@ -116,6 +116,10 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
         *static_lines(mapped.chips, profile, seconds),
         *host_lines(counts.host, STREAM_HOST_CONSTANTS, profile),
     )
+
+    def seconds_at(times: Mapping[str, float]) -> float:
+        return _run_seconds(counts, times)
+
     return StreamEnergyReport(
         profile=profile,
         steps=counts.steps,
@@ -129,7 +133,8 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
         seconds=seconds,
         step_seconds=step_seconds,
         step_joules=joules_over_time(lines, profile, priced, step_seconds),
-        sensitivity=swings(lines, profile, mapped.chips, lambda times: _run_seconds(counts, times)),
+        sensitivity=swings(lines, profile, mapped.chips, seconds_at),
+        seconds_at=seconds_at,
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from bispik.backends.stream.counts import STREAM_SYNOPS, StreamCounts
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy import formats
+from bispik.energy.json_report import to_halve_json
 from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range, total
@@ -54,6 +55,7 @@ def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergy
             "step_joules": report.step_joules.tolist(),
             "step_seconds": report.step_seconds.tolist(),
             "sensitivity": [{"constant": swing.constant, "joules": swing.joules} for swing in report.sensitivity],
+            "to_halve": to_halve_json(report, report.sequences or report.steps),
             "grade_shares": dict(grade_shares(report)),
             "constants": [
                 {"name": c.name, "value": c.value.to_dict(), "grade": c.grade, "source": c.source}

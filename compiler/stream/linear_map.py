@@ -98,6 +98,11 @@ def as_sparse(given: LinearMap, budget: Budget, where: str) -> LinearMap:
     return _from_synapses(wiring.inputs, wiring.outputs, rows, sources, weights)
 
 
+def convolution_synapses(wiring: Convolution) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return row (m,) and source (m,) of every synapse of a convolution that meets its source."""
+    return _synapses(wiring, np.zeros(wiring.weight_shape))[:2]
+
+
 def _dense(weight: FloatArray) -> LinearMap:
     return LinearMap(wiring=Dense(inputs=weight.shape[1], outputs=weight.shape[0]), weight=weight)
 

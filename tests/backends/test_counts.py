@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bispik.backends.activity import Activity
 from bispik.backends.counted import open_counted
 from bispik.backends.counts import EVENTS, GRADED, SYNOPS, EventCounter, EventCounts, Format, count_events
+from bispik.backends.counts.steps import events_by_step
 from bispik.backends.reference import ReferenceSession
 from bispik.backends.registry import RunOptions
 from bispik.compiler.mapping import MappedProgram, Slice
@@ -108,6 +109,47 @@ def test_slices_and_tokens_have_the_same_sum(form: Form, seed: int) -> None:
     for event in EVENTS:
         assert counts.total(event) == counts.per_token[event].sum() == counts.by_neurocore(event).sum()
         assert counts.total(event) == sum(counts.by_node(event).values())
+
+
+@given(forms, seeds, st.sampled_from([200, 400]))
+@settings(max_examples=20)
+def test_time_steps_add_up_to_tokens(form: Form, seed: int, memory: int) -> None:
+    program = random_program(seed, **form)
+    mapped, activity = scattered(program, seed, target_of(form, memory)), run(program, seed)
+    counts, by_step = count_events(mapped, activity), events_by_step(mapped, activity)
+    for event in EVENTS:
+        assert by_step[event].shape == (counts.tokens, form["steps"])
+        np.testing.assert_array_equal(by_step[event].sum(axis=1), counts.per_token[event])
+
+
+@given(forms, seeds)
+@settings(max_examples=20)
+def test_what_happens_in_a_time_step_is_counted_there(form: Form, seed: int) -> None:
+    program = random_program(seed, **form)
+    mapped, activity = scattered(program, seed), run(program, seed)
+    by_step, last = events_by_step(mapped, activity), form["steps"] - 1
+    quiet = replace(
+        activity,
+        outputs={name: _silent_at(output, last) for name, output in activity.outputs.items()},
+        score_spikes={name: _silent_at(spikes, last) for name, spikes in activity.score_spikes.items()},
+    )
+    quieter = count_events(mapped, quiet)
+    for event in ("spike", "graded_output", "message", "hop_x", *SYNOPS.values()):
+        np.testing.assert_array_equal(quieter.per_token[event], by_step[event][:, :last].sum(axis=1))
+
+
+def _silent_at(outputs: np.ndarray[Any, Any], step: int) -> np.ndarray[Any, Any]:
+    silent = outputs.copy()
+    silent[:, step] = 0
+    return silent
+
+
+def test_time_steps_are_counted_from_the_start_of_a_sequence() -> None:
+    program = random_program(0)
+    session = ReferenceSession(program)
+    session.feed(random_tokens(program, 0)[:1])
+    with pytest.raises(ValueError, match="from its start"):
+        events_by_step(scattered(program, 0), session.feed(random_tokens(program, 0)[1:2]))
 
 
 @given(forms, seeds)

@@ -172,6 +172,78 @@ def test_a_program_alone_can_be_accounted_for_under_any_profile(compiled: Path, 
     assert joules["paper-45nm"] != joules["loihi2"]
 
 
+def test_a_program_in_use(compiled: Path, capsys: Capture) -> None:
+    program, options = str(compiled / "program.bspk"), ["--batch-size", "8", "--token-rate", "50", "--draws", "20"]
+    assert report_main([program, *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["in_use"]["batch"], found["in_use"]["tokens_per_second"]) == (8, 50)
+    assert found["j_per_token_drawn"]["p05"] < found["j_per_token_drawn"]["p95"]
+    assert found["energy"]["to_halve"][0]["constants"]
+    assert report_main([program, "--time-steps", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    steps, tokens = counts["by_time_step"], counts["per_token"]
+    assert len(steps["step"]) == counts["steps"]
+    assert sum(steps["spike"]) == sum(tokens["spike"]) == counts["events"]["spike"]
+    assert sum(entry["spike"] for entry in counts["by_node"]) == sum(counts["by_neurocore"]["spike"])
+    assert report_main([program, *options]) == 0
+    printed = capsys.readouterr().err
+    for words in ("To halve this range, measure:", "Drawn 20 times:", "Per 1,000 tokens", "8 sequences at once"):
+        assert words in printed
+
+
+def test_programs_are_compared(compiled: Path, compiled_stock: Path, tmp_path: Path, capsys: Capture) -> None:
+    programs = [str(folder / "program.bspk") for folder in (compiled, compiled_stock)]
+    picture, tables = tmp_path / "p.svg", tmp_path / "csv"
+    assert report_main([*programs, "--compare", "--json", "-o", str(picture), "--csv", str(tables)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["neurons"] for row in found["programs"]] == ["bispik", "stock"]
+    names = [row["name"] for row in found["programs"]]
+    assert names == [compiled.name, compiled_stock.name]
+    assert set(found["unbeaten"]) <= set(names)
+    assert "<svg" in picture.read_text()
+    assert (tables / "programs.csv").read_text().count("\n") == 3
+    assert report_main([programs[0], "--json"]) == 0
+    energy = json.loads(capsys.readouterr().out)["energy"]
+    assert found["programs"][0]["total"] == pytest.approx(energy["j_per_token"])
+    assert report_main([*programs, "--compare"]) == 0
+    printed = capsys.readouterr().err
+    assert compiled.name in printed
+    assert "Bits per" in printed
+
+
+def test_the_papers_table_marks_a_program(compiled: Path, capsys: Capture) -> None:
+    assert report_main(["--paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["program"] is None
+    assert report_main(["--paper", str(compiled / "program.bspk"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["program"]["audited"] > 0
+    assert report_main(["--paper"]) == 0
+    assert "impossible" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no program given"),
+        (["PROGRAM", "PROGRAM"], "give --compare"),
+        (["PROGRAM", "PROGRAM", "--compare", "-o", "p.html"], "written as .svg"),
+        (["PROGRAM", "--paper", "--profile", "loihi2"], "leave out --profile"),
+        (["PROGRAM", "--paper", "--draws", "5"], "--draws is for the report of one program"),
+        (["PROGRAM", "PROGRAM", "--compare", "--token-rate", "5"], "--token-rate is for the report of one program"),
+        (["--paper", "--input", "x.npy"], "--input is for the report of one program"),
+        (["PROGRAM", "--input", "x.npy"], "--input is for networks from NIR"),
+        (["PROGRAM", "--csv", "PROGRAM"], "cannot be written"),
+        (["PROGRAM", "--token-rate", "1e12"], "ask for fewer"),
+        (["PROGRAM", "--draws", "0"], "0 draws"),
+    ],
+)
+def test_a_wrong_report_is_one_line(compiled: Path, capsys: Capture, arguments: list[str], message: str) -> None:
+    program = str(compiled / "program.bspk")
+    assert report_main([program if a == "PROGRAM" else a for a in arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

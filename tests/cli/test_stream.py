@@ -260,6 +260,33 @@ def test_options_of_networks_are_refused_for_language_models(compiled: Path, cap
     assert "--input is for networks from NIR" in capsys.readouterr().err
 
 
-def test_the_report_of_a_network_is_what_its_compile_wrote(program: Path, capsys: Capture) -> None:
-    assert report_main([str(program)]) == 2
-    assert "report.json" in capsys.readouterr().err
+def test_a_network_is_accounted_for_on_any_input(folder: Path, program: Path, tmp_path: Path, capsys: Capture) -> None:
+    spikes, page, tables = folder / "spikes.npy", tmp_path / "r.html", tmp_path / "csv"
+    given = ["--input", str(spikes), "--json", "-o", str(page), "--csv", str(tables)]
+    assert report_main([str(program), *given]) == 0
+    found = json.loads(capsys.readouterr().out)
+    stored = json.loads((program.parent / "report.json").read_text())
+    assert found["energy"] == stored["energy"]  # it was compiled with this input
+    assert "<html" in page.read_text()
+    assert (tables / "energy.lines.csv").stat().st_size > 0
+    batch = ["--input", str(folder / "batch.npy"), "--batch", "--json", "--profile", "loihi2-inherit-l1"]
+    assert report_main([str(program), *batch]) == 0
+    energy = json.loads(capsys.readouterr().out)["energy"]
+    assert (energy["profile"], energy["sequences"]) == ("loihi2-inherit-l1", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--input FILE"),
+        (["--input", "/nowhere.npy"], "/nowhere.npy"),
+        (["--paper"], "this is for language models"),
+        (["--compare"], "two programs or traces at least"),
+        (["--batch-size", "2"], "--batch-size is for language models"),
+    ],
+)
+def test_a_wrong_report_is_one_line(program: Path, capsys: Capture, arguments: list[str], message: str) -> None:
+    assert report_main([str(program), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

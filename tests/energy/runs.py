@@ -44,6 +44,7 @@ def report_input(profile: str = "loihi2", *, title: str = "A model", verified: b
         counts=counts,
         energy=account(mapped, counts, load_profile(profile)),
         execution_mode="reference: a test",
+        token_ids=random_tokens(program, 0),
         text=GeneratedText(prompt="In the beginning", continuation=" was <script>alert(1)</script> & more"),
     )
 

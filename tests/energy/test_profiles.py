@@ -16,7 +16,14 @@ LOIHI2 = (files("bispik.energy") / "profiles" / "loihi2.toml").read_text(encodin
 
 
 def test_profiles_are_listed() -> None:
-    assert {"loihi2", "paper-45nm"} <= set(list_profiles())
+    assert set(list_profiles()) == {"loihi1-davies", "loihi1-sanafe", "loihi2", "loihi2-inherit-l1", "paper-45nm"}
+
+
+def test_loihi2_at_loihis_prices_has_one_column_set_and_power_of_its_own() -> None:
+    inherited, loihi1, loihi2 = (load_profile(name) for name in ("loihi2-inherit-l1", "loihi1-sanafe", "loihi2"))
+    powers = {"chip_power", "board_power"}
+    assert all(inherited[name] == (loihi2 if name in powers else loihi1)[name] for name in DIMENSIONS)
+    assert all(inherited.constants[name].grade == "X" for name in DIMENSIONS if name.startswith("synop"))
 
 
 @pytest.mark.parametrize("name", list_profiles())
