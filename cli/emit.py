@@ -35,7 +35,7 @@ def refuse_emitted(kinds: Sequence[str], known: Collection[str], what: str) -> N
     """
     for kind in kinds:
         if kind not in known:
-            raise BispikError(f"--emit {kind}: {what}, which becomes {' or '.join(known)}")
+            raise BispikError(f"--emit {kind}: {what}, which becomes one of {', '.join(known)}")
 
 
 def check_language_model(graph: SpikingGraph, window: int, kinds: Sequence[str]) -> None:

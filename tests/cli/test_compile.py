@@ -265,7 +265,7 @@ def test_a_bad_checkpoint_gets_one_line_and_leaves_nothing(
         (["--profile", "free-energy"], "free-energy.*loihi2"),
         (["--calib", "/nowhere/calib.txt"], "cannot read the calibration text"),
         (["--emit", "nir-unrolled"], "embed has a soft reset.*--emit nir-soft-lowered"),
-        (["--emit", "netx"], "ckpt.pt is a language model, which becomes nir-unrolled or nir-soft-lowered or onnx"),
+        (["--emit", "netx"], "ckpt.pt is a language model, which becomes one of nir-unrolled, nir-soft-lowered, onnx"),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )

@@ -47,4 +47,4 @@ def test_a_language_model(model_folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["artifacts"]["sanafe"] == str(out / "sanafe")
     assert check(out / "sanafe")["profile"] == "loihi2"
     assert compile_main([checkpoint, "--emit", "netx", "-o", str(out)]) == 2
-    assert "--emit netx is for networks in NIR" in capsys.readouterr().err
+    assert "is a language model, which becomes one of" in capsys.readouterr().err
