@@ -213,7 +213,10 @@ def test_loihi1_is_a_target_with_a_profile_of_its_own(folder: Path, tmp_path: Pa
         (["--dt", "1e-3", "--calib", "labels.npy"], "labels.npy: has shape"),
         (["--dt", "1e-3", "--reset", "soft"], "use --neurons bispik"),
         (["--dt", "1e-3", "--bits", "9"], "--bits 9"),
-        (["--dt", "1e-3", "--emit", "nir-unrolled"], "net.nir is a network in NIR, which becomes one of netx, onnx, sanafe"),
+        (
+            ["--dt", "1e-3", "--emit", "nir-unrolled"],
+            "net.nir is a network in NIR, which becomes one of netx, onnx, sanafe",
+        ),
         (["--dt", "1e-3", "--encode", "rate"], "--encode says how the input of --calib FILE"),
     ],
 )
