@@ -106,6 +106,24 @@ def test_zero_spikes_cost_zero_synaptic_energy(seed: int, profile: str) -> None:
     assert report.per_spike is None
 
 
+@given(seeds, seeds, profiles, schedules)
+@settings(max_examples=15)
+def test_other_places_of_neurocores_change_ways_and_static_power_only(
+    seed: int, other: int, profile: str, schedule: Schedule
+) -> None:
+    program = random_program(seed)
+    activity = ReferenceSession(program).feed(random_tokens(program, seed))
+    lines = [
+        {
+            (line.scope, line.node, line.event): (line.count, line.energy)
+            for line in account(mapped, count_events(mapped, activity), load_profile(profile), schedule).lines
+            if line.scope != "static" and line.event not in {"hop_x", "hop_y", "chip_crossing", "message_local"}
+        }
+        for mapped in (scattered(program, seed), scattered(program, other))
+    ]
+    assert lines[0] == lines[1]
+
+
 def test_static_energy_is_power_times_time_of_the_busiest_neurocores() -> None:
     program = random_program(1, steps=2)
     mapped, counts = counted(program)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -109,3 +111,24 @@ def test_sanafe_models_the_waiting_for_links_in_it(tmp_path: Path) -> None:
     found = simulated(replay, SANAFE, tmp_path, timing="detailed")
     assert found["packets_sent"] == replay.expected.messages
     assert found["sim_time"] > 0
+
+
+def test_the_profile_has_the_constants_of_sanafes_own_loihi() -> None:
+    sheet = (files("sanafe") / "examples" / "loihi.yaml").read_text(encoding="utf-8")
+
+    def joules(name: str, place: int = 0) -> float:
+        return float(re.findall(rf"{name}: ([\d.e-]+)", sheet)[place])
+
+    ours = {
+        "synop_dense": joules("energy_process_spike"),
+        "synop_sparse": joules("energy_process_spike", 1),
+        "synop_shared": joules("energy_process_spike", 2),
+        "update_inactive": joules("energy_access_neuron"),
+        "update_active": joules("energy_access_neuron") + joules("energy_update_neuron"),
+        "spike": joules("energy_spike_out"),
+        "message": joules("energy_message_out"),
+        "hop_x": joules("energy_east_hop"),
+        "hop_y": joules("energy_north_hop"),
+        "message_local": 0.0,
+    }
+    assert {name: SANAFE[name].default for name in ours} == pytest.approx(ours)
