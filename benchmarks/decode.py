@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from statistics import fmean
 
 import numpy as np
 
+from benchmarks import llama
 from benchmarks.engine import Runner, Spikes
 from benchmarks.machine import pinned, read_memory
 from benchmarks.measure import Line, Times, Turn, progress, take_turns, timed
@@ -88,33 +90,34 @@ def larger_models(sizes: Sizes, rng: np.random.Generator) -> list[Line]:
 
 
 def against_dense_int8(sizes: Sizes, rng: np.random.Generator) -> list[Line]:
-    """A whole decode step behind a context, attention and keys included, against a dense OPT in int8."""
-    progress("decode: dense int8 OPT")
-    with pinned(0), random_model(sizes.opt, rng) as model:
+    """A whole decode step behind a context, attention and keys included, against dense models of the shape in int8."""
+    progress("decode: dense int8 models")
+    with ExitStack() as stay:
+        stay.enter_context(pinned(0))
+        model = stay.enter_context(random_model(sizes.opt, rng))
         built = stack(model, 4, sizes.window, attention=True)
         before = built.spikes(rng, sizes.context, 4, TYPICAL_RATE)
         feed = [built.spikes(rng, 1, 4, TYPICAL_RATE) for _ in range(sizes.burst)]
-        dense = DenseInt8(sizes.opt, sizes.context)
-        runner = Runner(built, chosen_path())
         # The context is run in every turn, without being timed.
-        times = take_turns({"sim": runner.turn(feed, before), "int8": dense.turn()}, sizes.rounds)
+        turns = {
+            "sim": Runner(built, chosen_path()).turn(feed, before),
+            "int8": DenseInt8(sizes.opt, sizes.context).turn(),
+        }
+        if not (missing := llama.why_not(sizes.opt)):
+            turns["llama.cpp"] = stay.enter_context(llama.dense_q8(sizes.opt, sizes.context, rng))
+        times = take_turns(turns, sizes.rounds)
+    name = f"whole step, T = 4, {TYPICAL_RATE:.0%} firing, {sizes.context} stored tokens"
     return [
         Line(
             part="decode",
-            name=f"whole step, T = 4, {TYPICAL_RATE:.0%} firing, {sizes.context} stored tokens, against torch int8 OPT",
-            value=times["int8"].best / times["sim"].best,
+            name=f"{name}, against {other}",
+            value=times[key].best / times["sim"].best if key in times else None,
             unit="×",
             goal=INT8_GOAL,
-            details=milliseconds_of(times),
-        ),
-        Line(
-            part="decode",
-            name="the same against llama.cpp Q8_0",
-            value=None,
-            unit="×",
-            goal=INT8_GOAL,
-            note="not measured: llama.cpp is not among what `make` installs",
-        ),
+            note=missing if key not in times else "",
+            details=milliseconds_of({key: times[key] for key in ("sim", key) if key in times}),
+        )
+        for key, other in (("int8", "torch int8 OPT"), ("llama.cpp", "llama.cpp Q8_0, GPT-2 of that shape"))
     ]
 
 
