@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -32,28 +31,8 @@ from bispik.compiler.program import (
 )
 from bispik.compiler.target import Target
 from tests.mappings import scattered, small_target
-from tests.networks import random_program, random_tokens
+from tests.networks import Form, forms, random_program, random_tokens
 
-Form: TypeAlias = dict[str, Any]
-
-forms = st.fixed_dictionaries(
-    {
-        "layers": st.integers(0, 2),
-        "heads": st.integers(1, 3),
-        "head_dim": st.integers(1, 4),
-        "inner": st.integers(1, 9),
-        "steps": st.integers(1, 3),
-        "window": st.integers(2, 8),
-        "pre_spike": st.booleans(),
-        "mixed_spike": st.booleans(),
-        "block_output": st.booleans(),
-        "norm": st.booleans(),
-        "stream": st.booleans(),
-        "readout_on_chip": st.booleans(),
-        "spikes": st.sampled_from(["binary", "ternary"]),
-        "reset": st.sampled_from(["soft", "hard"]),
-    }
-)
 seeds = st.integers(0, 1000)
 MOVED_EVENTS = {"hop_x", "hop_y", "chip_crossing", "message_local", "message_interchip"}
 
