@@ -29,6 +29,7 @@ class MappedRun:
 
     def __init__(self, mapped: MappedProgram, token_ids: Sequence[int] | npt.NDArray[np.int64]) -> None:
         self.mapped, self.program = mapped, mapped.program
+        self.parts = {part.name for part in mapped.parts}
         self.by_node: dict[str, list[Slice]] = defaultdict(list)
         for part in (part for core in mapped.neurocores for part in core.slices):
             self.by_node[part.node].append(part)
@@ -47,12 +48,23 @@ class MappedRun:
             current = injection.token_table[token].astype(np.int64) + injection.position_table[position]
             sent: dict[str, IntArray] = {injection.name: current * injection.step_gain[step]}
             for node in program.nodes[1:]:
+                for relayed in (relayed for relayed in self.mapped.parts if relayed.node == node.name):
+                    assert isinstance(node, IntegerPopulation | IntegerReadout)
+                    weight = node.weight if isinstance(node, IntegerReadout) else node.inputs[relayed.index].weight
+                    assert weight is not None
+                    sent[relayed.name] = np.zeros(node.size, np.int64)
+                    for part in self.by_node[relayed.name]:
+                        rows = slice(part.start, part.stop)
+                        sent[relayed.name][rows] += synapses(weight, rows, part.inputs[0], sent)
                 if isinstance(node, IntegerReadout):
                     if node.on_chip:
                         for part in self.by_node[node.name]:
                             rows = slice(part.start, part.stop)
-                            (entry,) = part.inputs
-                            accumulators[rows] += synapses(node.weight, rows, entry, sent)
+                            for entry in part.inputs:
+                                relayed_sum = entry.source in self.parts
+                                accumulators[rows] += (
+                                    arriving(entry, sent) if relayed_sum else synapses(node.weight, rows, entry, sent)
+                                )
                     else:
                         accumulators += node.weight.astype(np.int64) @ sent[node.source]
                     continue
@@ -89,6 +101,9 @@ class MappedRun:
         current = np.zeros(part.stop - part.start, np.int64)
         for entry in part.inputs:
             projection = node.inputs[entry.index]
+            if entry.source in self.parts:
+                current += arriving(entry, sent) << projection.exponent
+                continue
             assert entry.source == projection.source
             if projection.weight is not None and projection.weight.ndim == 2:
                 current += synapses(projection.weight, rows, entry, sent) << projection.exponent

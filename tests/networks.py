@@ -47,6 +47,13 @@ forms = st.fixed_dictionaries(
     }
 )
 
+
+def cut_form(form: Form, seed: int, *, wide: bool) -> Form:
+    """A form with rows that read more than 9 outputs: those of `fc2`; if ``wide``, of all matrices and the head."""
+    heads, head_dim = (10, 1) if wide else (2, 2)
+    return {**form, "norm": False, "heads": heads, "head_dim": head_dim, "inner": 10 + seed % 20}
+
+
 NORM_BITS = 5
 """Bits behind the point of a norm's output."""
 

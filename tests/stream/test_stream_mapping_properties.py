@@ -44,7 +44,7 @@ def test_a_mapped_program_gives_the_spikes_of_the_unmapped_one(program: StreamPr
 
 def run_mapped(mapped: MappedStream, values: npt.NDArray[np.int32]) -> dict[str, Matrix]:
     """Run neurocore by neurocore: a slice has the synapses of its rows from the sources that its inputs let in."""
-    program, steps = mapped.program, len(values)
+    program, steps = mapped.fabric, len(values)
     sent = {program.input.name: values.astype(np.int64)}
     sent |= {population.name: np.zeros((steps, population.size), np.int64) for population in program.populations}
     states: dict[tuple[str, int], StreamNeuronState] = {}
@@ -53,19 +53,19 @@ def run_mapped(mapped: MappedStream, values: npt.NDArray[np.int32]) -> dict[str,
     for part in (part for parts in slices.values() for part in parts):
         rows = rows_of(program, part)
         states[part.node, part.start] = StreamNeuronState(some(program.population(part.node).neurons, rows))
-        for entry in part.inputs:
-            projection = program.population(part.node).inputs[entry.index]
+        for place, entry in enumerate(part.inputs):
+            projection = program.population(part.node).inputs[place]
             kept = weight_matrix(projection)[rows, entry.start : entry.stop]
-            stored[part.node, part.start, entry.index] = kept << projection.exponent
+            stored[part.node, part.start, place] = kept << projection.exponent
     for step in range(steps):
         for population in program.populations:
             for part in slices[population.name]:
                 current = np.zeros(part.stop - part.start, np.int64)
-                for entry in part.inputs:
-                    then = step - population.inputs[entry.index].delay
+                for place, entry in enumerate(part.inputs):
+                    then = step - population.inputs[place].delay
                     if then >= 0:
                         arriving = sent[entry.source][then, entry.start : entry.stop]
-                        current += stored[part.node, part.start, entry.index] @ arriving
+                        current += stored[part.node, part.start, place] @ arriving
                 state = states[part.node, part.start]
                 state.step(current)
                 sent[population.name][step, rows_of(program, part)] += state.sent
@@ -104,7 +104,7 @@ def test_no_neurocore_holds_more_than_the_sheet_allows(program: StreamProgram) -
 
 def walked_use(part: Slice, mapped: MappedStream) -> dict[str, int]:
     """What a slice takes of each resource."""
-    program, storage = mapped.program, mapped.target.storage
+    program, storage = mapped.fabric, mapped.target.storage
     population, rows = program.population(part.node), rows_of(program, part)
     word = storage.synapse_word_bits.value
     axons_in = synapse_bytes = waiting = 0
@@ -129,7 +129,8 @@ def walked_use(part: Slice, mapped: MappedStream) -> dict[str, int]:
         waiting += -(-len(axons) * mapped.timing.waits[part.node, index] * (numbers if graded else 1) // 8)
         axons_in += len(axons)
         synapse_bytes += -(-bits // 8)
-    neurons, state = population.neurons, mapped.target.state.bispik.value
+    neurons, is_sum = population.neurons, part.kind == "partial"
+    state = (mapped.target.state.join if is_sum else mapped.target.state.bispik).value
     state += 3 * bool((neurons.current_decay != 4096).any())
     state += 3 * any(len(np.unique(decay)) > 1 for decay in (neurons.decay, neurons.current_decay))
     read_by = sum(entry.source == part.node for other in program.populations for entry in other.inputs)
