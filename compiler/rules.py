@@ -106,12 +106,13 @@ def neurocores_fit_on_their_chips(mapped: Mapped, _: NetworkShape) -> Iterator[s
 
 
 def neurocores_fit_on_their_routers(mapped: Mapped, _: NetworkShape) -> Iterator[str]:
-    """No router holds more neurocores than it has."""
-    limit = mapped.target.mesh.neurocores_per_router.value
+    """No router holds more neurocores than it has, and can use."""
+    mesh = mapped.target.mesh
     counts = Counter((core.chip, core.x, core.y) for core in mapped.neurocores)
     for (chip, x, y), count in sorted(counts.items()):
+        limit = len(mesh.usable_on_router(x, y))
         if count > limit:
-            yield f"chip {chip}, router ({x}, {y}): {count} of {limit} neurocores; place them anew"
+            yield f"chip {chip}, router ({x}, {y}): {count} of {limit} usable neurocores; place them anew"
 
 
 def every_neuron_is_on_one_neurocore(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
