@@ -64,6 +64,9 @@ def open_counted(
 ) -> CountedSession:
     """Start a sequence on a backend; `sim` counts while it runs, the others from what they record.
 
+    A mapping that cuts what rows read is counted from what is recorded on `sim` too: the engine adds up whole rows, and
+    does not see the sums of their parts.
+
     Args:
         backend: its name in the registry.
         mapped: the program on its neurocores.
@@ -76,7 +79,7 @@ def open_counted(
         BispikError: as `open_session`.
     """
     session = open_session(backend, mapped.program, probes, options)
-    if backend == "sim" and see_activity is None:
+    if backend == "sim" and see_activity is None and not mapped.parts:
         return _SimCounted(mapped, session)
     return _RecordedCounted(mapped, session, see_activity)
 

@@ -23,7 +23,7 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.models.errors import BispikError
 from bispik.models.files import written_whole
 
-TRACE = Format(name="bispik-trace", version="3", what="trace of a run")
+TRACE = Format(name="bispik-trace", version="4", what="trace of a run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from math import ceil
 from typing import Any
 
@@ -75,7 +76,12 @@ def _case_values(case: Case) -> dict[str, Any]:
 
 def plan_values(made: Plan) -> dict[str, Any]:
     """Return one plan of any network as plain values."""
-    return {**_totals(made), "norms_on_embedded_processors": _norms(made), "nodes": made.use_by_node()}
+    return {
+        **_totals(made),
+        "norms_on_embedded_processors": _norms(made),
+        "cut_rows": _cut_rows(made),
+        "nodes": made.use_by_node(),
+    }
 
 
 def _totals(made: Plan) -> dict[str, Any]:
@@ -122,6 +128,11 @@ def print_plan(terminal: Console, made: Plan, where: str = "") -> None:
         terminal.print(
             f"{norms} norms inside blocks: a neurocore holds their numbers; square root and division are for an "
             "embedded processor of the chip"
+        )
+    for node, parts in _cut_rows(made).items():
+        terminal.print(
+            f"{node}: a row reads more than fits into one neurocore: cut into {parts} parts, whose sums are messages "
+            "of their own and take a step more"
         )
 
 
@@ -181,6 +192,11 @@ def _room(made: Plan) -> str:
         return made.system.name
     largest = list(made.target.systems)[-1]
     return f"none: {made.of_largest_system:.3g} times {largest}"
+
+
+def _cut_rows(made: Plan) -> dict[str, int]:
+    """Return the number of parts of each node whose rows are cut."""
+    return dict(Counter(part.node for part in made.network.parts))
 
 
 def _norms(made: Plan) -> list[str]:

@@ -45,7 +45,7 @@ class Part:
     """SHA-256, hexadecimal."""
 
 
-PROGRAM = Format(name="bispik-program", version="3", what="compiled program")
+PROGRAM = Format(name="bispik-program", version="4", what="compiled program")
 
 
 def save_program(mapped: MappedProgram, path: Path) -> None:

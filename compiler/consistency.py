@@ -69,7 +69,9 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
     Raises:
         BispikError: naming the node.
     """
+    _check_parts(mapped, where)
     nodes = {node.name: node for node in mapped.program.nodes}
+    nodes |= {part.name: nodes[part.node] for part in mapped.parts}
     stored = dict.fromkeys(nodes, 0)
     for part in (part for core in mapped.neurocores for part in core.slices):
         place = f"{where}: {part.node}"
@@ -91,6 +93,35 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
             stored[node.name] == (0 if on_host else rows), f"{where}: {node.name}", "not on neurocores exactly once"
         )
         _expect(on_host or node.name in mapped.skew, f"{where}: {node.name}", "its skew is missing")
+    for own in mapped.parts:
+        once = stored[own.name] == nodes[own.node].size and own.name in mapped.skew
+        _expect(once, f"{where}: {own.name}", "not on neurocores exactly once, or its skew is missing")
+
+
+def _check_parts(mapped: MappedProgram, where: str) -> None:
+    """Check that parts are of matrices that are there, and hold every output that these read once."""
+    nodes = {node.name: node for node in mapped.program.nodes}
+    read: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    names = {part.name for part in mapped.parts}
+    _expect(len(names) == len(mapped.parts) and names.isdisjoint(nodes), where, "parts with names that others have")
+    for part in mapped.parts:
+        node, place = nodes.get(part.node), f"{where}: {part.name}"
+        own = isinstance(node, IntegerPopulation | IntegerReadout) and 0 <= part.index < len(node.sources)
+        _expect(own and node is not None and node.sources[part.index] == part.source, place, "a part of nothing")
+        read.setdefault((part.node, part.index), []).append((part.start, part.stop))
+    for (name, index), ranges in read.items():
+        node = nodes[name]
+        ends = [0, *(stop for _, stop in sorted(ranges))]
+        whole = [start for start, _ in sorted(ranges)] == ends[:-1] and ends[-1] == nodes[node.sources[index]].size
+        _expect(whole and all(start < stop for start, stop in ranges), f"{where}: {name}", "parts that leave gaps")
+        matrix = isinstance(node, IntegerReadout) or (
+            isinstance(node, IntegerPopulation) and _is_matrix(node.inputs[index])
+        )
+        _expect(matrix, f"{where}: {name}", "parts of what is no matrix")
+
+
+def _is_matrix(projection: IntegerProjection) -> bool:
+    return projection.weight is not None and projection.weight.ndim == 2
 
 
 def _expect(fits: bool, where: str, message: str) -> None:

@@ -56,7 +56,7 @@ def state_entry(node: NodeShape, target: Target) -> Limit:
     match node.kind:
         case "population":
             return state.stock if node.program == "stock" else state.bispik
-        case "join":
+        case "join" | "partial":  # a sum that is sent on, both of them
             return state.join
         case "norm":
             return state.norm

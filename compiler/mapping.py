@@ -9,7 +9,27 @@ from typing import Literal, TypeAlias
 from bispik.compiler.program import QuantizedProgram
 from bispik.compiler.target import System, Target
 
-SliceKind: TypeAlias = Literal["population", "join", "norm", "attention", "readout"]
+SliceKind: TypeAlias = Literal["population", "join", "norm", "attention", "readout", "partial"]
+"""``partial``: a `FanInPart`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanInPart:
+    """A part of what the rows of a node read, where a row reads more than fits into one neurocore.
+
+    For each row it adds up weight times outputs [start, stop) of one source, and sends the sum, as a number, to the
+    neurocore of that row, which is the relay's other end: there the sums of all parts arrive through synapses of weight
+    1. That takes a step of the fabric more. The numbers of the program are what they are without.
+    """
+
+    name: str
+    """Of the part: slices, counts and lines of an account bear it."""
+    node: str
+    index: int
+    """Of the node's input; all of its outputs are in one part or another."""
+    source: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +99,8 @@ class Mapped:
     system: System
     neurocores: tuple[Neurocore, ...]
     resources: tuple[ResourceUse, ...]
+    parts: tuple[FanInPart, ...] = ()
+    """Of the nodes whose rows read more than fits into one neurocore; in the order of these nodes."""
     skew: Mapping[str, int]
     """Steps behind the host's input by which its output of the same logical step appears on a clocked fabric."""
 

@@ -60,11 +60,13 @@ class Distance:
 def usable_places(target: Target, system: System, chips: int) -> Places:
     """Return a place for each usable neurocore of a system's first chips, along a space-filling curve.
 
-    The curve goes chip by chip, and router by router on each. The neurocores that a chip lacks are those at its end.
+    The curve goes chip by chip, and router by router on each. The neurocores that a chip lacks are those of the
+    target's mask and those at its end.
     """
     mesh = target.mesh
-    routers = list(serpentine(mesh.columns.value, mesh.rows.value))
-    on_chip = np.repeat(np.array(routers), mesh.neurocores_per_router.value, axis=0)[: mesh.usable_neurocores.value]
+    routers = serpentine(mesh.columns.value, mesh.rows.value)
+    unmasked = [(x, y) for x, y in routers for _ in mesh.usable_on_router(x, y)]
+    on_chip = np.array(unmasked[: mesh.usable_neurocores.value])
     columns = system.chip_columns.value
     grid = list(serpentine(columns, system.chips.value // columns))[:chips]
     numbers = np.array([column + columns * row for column, row in grid])

@@ -19,10 +19,12 @@ from itertools import pairwise
 from math import ceil
 
 from bispik.compiler.capacity import SYNAPSE_MEMORY, Amounts, Capacity, less, share
+from bispik.compiler.fan_in import can_relay
 from bispik.compiler.mapping import Slice
 from bispik.compiler.packing import Cut, Packing
 from bispik.compiler.seeding import Seeding, choose_seeding
 from bispik.compiler.shapes import NetworkShape, NodeShape
+from bispik.compiler.stream.wiring import Convolution
 from bispik.compiler.target import RESOURCES, Target
 from bispik.models.errors import BispikError
 
@@ -282,7 +284,16 @@ class _Packer:
                     if not node.uniform
                     else ("use a narrower layer")
                 )
-                raise BispikError(f"{node.name}: {what} {needed}, and rows are not cut by fan-in; {remedy}")
+                raise BispikError(f"{node.name}: {what} {needed}{_why_it_is_not_cut(node, target)}; {remedy}")
+
+
+def _why_it_is_not_cut(node: NodeShape, target: Target) -> str:
+    """What `bispik.compiler.fan_in` cannot do about a row that is too large."""
+    if not can_relay(target):
+        return f", and rows are not cut by fan-in: {target.name} has no graded spikes to relay partial sums with"
+    if any(entry.laid is not None and isinstance(entry.laid.wiring, Convolution) for entry in node.inputs):
+        return ", and rows of a convolution are not cut by fan-in"
+    return "" if node.kind in ("attention", "join") else ", and cutting what it reads into parts does not help"
 
 
 def _has_matrix(node: NodeShape) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bispik.compiler.capacity import total
 from bispik.compiler.demand import state_entry
+from bispik.compiler.fan_in import split_fan_in
 from bispik.compiler.mapping import MappedProgram, ResourceUse
 from bispik.compiler.packing import Packing
 from bispik.compiler.partition import pack
@@ -24,6 +25,7 @@ class Plan:
     """A network cut to neurocores, not yet placed; no weight was needed for it."""
 
     network: NetworkShape
+    """With the parts of rows that read more than fits into one neurocore."""
     target: Target
     system: System | None
     """The one that was asked for, else the smallest with room; None if there is room in none."""
@@ -70,6 +72,7 @@ def plan(network: NetworkShape, target: Target, system_name: str | None = None) 
             network that fits into no system of the target has a plan all the same, with no system.
     """
     _require_programs(network, target)
+    network = network if network.parts else split_fan_in(network, target)
     packed = pack(network, target)
     named = None if system_name is None else target.system(system_name)
     needed = len(packed.neurocores)
@@ -107,7 +110,8 @@ def map_program(
         system=system,
         neurocores=place(made.packing.slices(), target, system, rates or {}, seed),
         resources=made.resources,
-        skew=skews(program),
+        parts=made.network.parts,
+        skew=skews(program, made.network.parts),
     )
     check(mapped)
     return mapped

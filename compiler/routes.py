@@ -26,7 +26,8 @@ ASSUMED_GRADED_RATE = 0.5
 """Share of outputs of a join or an attention that are not 0, where it is not given."""
 
 NORM_RATE = 1.0
-"""Of a norm, whatever is given: its outputs have either sign, so their mean says nothing of how many are 0."""
+"""Of a norm, whatever is given: its outputs have either sign, so their mean says nothing of how many are 0. Of
+a part of what rows read too: sums of many weights are hardly ever 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,11 +133,13 @@ def messages_per_step(multicasts: Multicasts, rates: Mapping[str, float]) -> Flo
 
     ``rates`` holds by node the mean output per step; for graded nodes it bounds the share of outputs that are not 0,
     and no output makes more than one message. A node that is not listed has `ASSUMED_RATE` or `ASSUMED_GRADED_RATE`,
-    a norm always `NORM_RATE`.
+    a norm and a part of what rows read always `NORM_RATE`.
     """
     assumed = {"population": ASSUMED_RATE}
     rate = [
-        NORM_RATE if kind == "norm" else min(1.0, abs(rates.get(node, assumed.get(kind, ASSUMED_GRADED_RATE))))
+        NORM_RATE
+        if kind in ("norm", "partial")
+        else min(1.0, abs(rates.get(node, assumed.get(kind, ASSUMED_GRADED_RATE))))
         for node, kind in zip(multicasts.nodes, multicasts.kinds, strict=True)
     ]
     return np.array(rate, np.float64) * (multicasts.stop - multicasts.start).astype(np.float64)

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from bispik.compiler.bounds import output_ranges, weight_range
 from bispik.compiler.demand import neuron_state_bytes
+from bispik.compiler.fan_in import with_parts
 from bispik.compiler.mapping import Mapped, MappedProgram, Neurocore, Slice
+from bispik.compiler.program import IntegerPopulation, IntegerReadout
 from bispik.compiler.rules_integers import PROGRAM_RULES
 from bispik.compiler.shapes import NetworkShape, program_shape
 from bispik.compiler.target import Target
@@ -23,7 +26,9 @@ def check(mapped: MappedProgram) -> None:
     Raises:
         BispikError: with the first violation, the name of its rule, and how many more there are.
     """
-    raise_first([*placement_violations(mapped, program_shape(mapped.program)), *_program_violations(mapped)])
+    network = with_parts(program_shape(mapped.program), mapped.parts)
+    sums = ((partial_sums_fit_their_payload.__name__, text) for text in partial_sums_fit_their_payload(mapped))
+    raise_first([*placement_violations(mapped, network), *_program_violations(mapped), *sums])
 
 
 def raise_first(violations: Sequence[tuple[str, str]]) -> None:
@@ -101,12 +106,13 @@ def neurocores_fit_on_their_chips(mapped: Mapped, _: NetworkShape) -> Iterator[s
 
 
 def neurocores_fit_on_their_routers(mapped: Mapped, _: NetworkShape) -> Iterator[str]:
-    """No router holds more neurocores than it has."""
-    limit = mapped.target.mesh.neurocores_per_router.value
+    """No router holds more neurocores than it has, and can use."""
+    mesh = mapped.target.mesh
     counts = Counter((core.chip, core.x, core.y) for core in mapped.neurocores)
     for (chip, x, y), count in sorted(counts.items()):
+        limit = len(mesh.usable_on_router(x, y))
         if count > limit:
-            yield f"chip {chip}, router ({x}, {y}): {count} of {limit} neurocores; place them anew"
+            yield f"chip {chip}, router ({x}, {y}): {count} of {limit} usable neurocores; place them anew"
 
 
 def every_neuron_is_on_one_neurocore(mapped: Mapped, network: NetworkShape) -> Iterator[str]:
@@ -160,6 +166,23 @@ MAPPING_RULES: tuple[MappingRule, ...] = (
     every_synapse_is_stored_once,
     neuron_state_fits,
 )
+
+
+def partial_sums_fit_their_payload(mapped: MappedProgram) -> Iterator[str]:
+    """A graded spike carries whatever a part of what rows read can add up to."""
+    bits = mapped.target.storage.spike_payload_bits.value
+    ranges = output_ranges(mapped.program.nodes, mapped.program.window) if mapped.parts else {}
+    for part in mapped.parts:
+        node = mapped.program.node(part.node)
+        weight = node.weight if isinstance(node, IntegerReadout) else None
+        if isinstance(node, IntegerPopulation):
+            weight = node.inputs[part.index].weight
+        columns = None if weight is None else weight[:, part.start : part.stop]
+        low, high = weight_range(columns, ranges[part.source], node.size)
+        reached = int(max(-low.min(), high.max()))
+        needed = reached.bit_length() + 1
+        if needed > bits:
+            yield f"{part.name}: sums of up to {reached:,} take {needed} bits; a graded spike carries {bits}"
 
 
 def placement_violations(mapped: Mapped, network: NetworkShape) -> Iterator[tuple[str, str]]:

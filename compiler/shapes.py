@@ -21,7 +21,7 @@ from bispik.compiler.graph import (
     Spikes,
     SpikingGraph,
 )
-from bispik.compiler.mapping import InputRange, SliceKind
+from bispik.compiler.mapping import FanInPart, InputRange, SliceKind
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -52,6 +52,10 @@ class InputShape:
     """Stored per synapse; 0 for a synapse of weight 1."""
     host: bool
     """The host writes this current into the neurons themselves: nothing is stored and no axon leads there."""
+    first: int = 0
+    """The first of the outputs that all rows read, where that is not one-to-one."""
+    index: int | None = None
+    """Of the input in the program, where it is not its place among the inputs here."""
     laid: LaidWiring | None = None
     """Which outputs each row reads, where that is neither all of them nor its own; ``fan_in`` is then unused."""
     wait_bits: int = 0
@@ -61,7 +65,7 @@ class InputShape:
         """Return the range of source outputs that rows [start, stop) read: from the first of them to the last."""
         if self.laid is not None:
             return self.laid.reach(start, stop).hull
-        return (start, stop) if self.one_to_one else (0, self.fan_in)
+        return (start, stop) if self.one_to_one else (self.first, self.first + self.fan_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,10 @@ class NodeShape:
 
     def input_ranges(self, start: int, stop: int) -> tuple[InputRange, ...]:
         """Return what reaches rows [start, stop)."""
-        ranges = ((index, entry, *entry.sources(start, stop)) for index, entry in enumerate(self.inputs))
+        ranges = (
+            (place if entry.index is None else entry.index, entry, *entry.sources(start, stop))
+            for place, entry in enumerate(self.inputs)
+        )
         return tuple(
             InputRange(index=index, source=entry.source, start=first, stop=last) for index, entry, first, last in ranges
         )
@@ -111,6 +118,8 @@ class NetworkShape:
     steps_per_token: int
     window: int
     """Tokens that keys and values have room for."""
+    parts: tuple[FanInPart, ...] = ()
+    """What stands in front of nodes whose rows read more than fits into one neurocore; see `fan_in`."""
 
 
 def program_shape(program: QuantizedProgram) -> NetworkShape:

@@ -87,6 +87,25 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """Neurocores of every chip that cannot be used, by number.
+
+    Neurocore k of the router in column x and row y has number (y * columns + x) * neurocores_per_router + k.
+    """
+
+    value: tuple[int, ...]
+    """Ascending."""
+    source: str
+    grade: Grade
+
+
+UNUSABLE = "unusable_neurocores"
+"""The only entry of a sheet that may be left out."""
+
+NO_MASK = Mask(value=(), source="the sheet names none", grade="X")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
     """Routers of one chip and the neurocores on them."""
 
@@ -94,9 +113,21 @@ class Mesh:
     rows: Limit
     neurocores_per_router: Limit
     usable_neurocores: Limit
-    """Per chip."""
+    """Per chip. Beside those of the mask it lacks the last ones on placement's way over the routers."""
     crossing_hops: Limit
     """Hops on a chip that placement takes one link between chips to be worth."""
+    unusable_neurocores: Mask = NO_MASK
+
+    @property
+    def neurocores(self) -> int:
+        """Of one chip, usable or not."""
+        return self.columns.value * self.rows.value * self.neurocores_per_router.value
+
+    def usable_on_router(self, x: int, y: int) -> tuple[int, ...]:
+        """Return the numbers of a router's neurocores without those of the mask."""
+        first = (y * self.columns.value + x) * self.neurocores_per_router.value
+        every = range(first, first + self.neurocores_per_router.value)
+        return tuple(number for number in every if number not in self.unusable_neurocores.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +170,12 @@ class Target:
         Raises:
             BispikError: if a chip has not so many.
         """
-        mesh, slots = self.mesh, self.mesh.columns.value * self.mesh.rows.value * self.mesh.neurocores_per_router.value
-        if not 1 <= count <= slots:
-            raise BispikError(f"--usable-neurocores {count}: a chip of {self.name} has {slots}; choose 1 to {slots}")
+        mesh, masked = self.mesh, len(self.mesh.unusable_neurocores.value)
+        most = mesh.neurocores - masked
+        if not 1 <= count <= most:
+            but = f", of which its sheet names {masked} that cannot be used" if masked else ""
+            has = f"a chip of {self.name} has {mesh.neurocores}{but}"
+            raise BispikError(f"--usable-neurocores {count}: {has}; choose 1 to {most}")
         if count == mesh.usable_neurocores.value:
             return self
         usable = replace(mesh.usable_neurocores, value=count, source="--usable-neurocores", grade="X")
@@ -188,37 +222,59 @@ def _parsed(text: str, where: str) -> Target:
     except tomllib.TOMLDecodeError as error:
         raise BispikError(f"{where}: is no TOML: {error}") from error
     _expect_keys(sheet, ("name", "title", "resources", "storage", "state", "mesh", "systems"), where)
-    target = Target(
+    return Target(
         name=_text(sheet["name"], f"{where}: name"),
         title=_text(sheet["title"], f"{where}: title"),
         resources=_limits(Resources, sheet["resources"], f"{where}: resources"),
         storage=_limits(Storage, sheet["storage"], f"{where}: storage"),
         state=_limits(State, sheet["state"], f"{where}: state"),
-        mesh=_limits(Mesh, sheet["mesh"], f"{where}: mesh"),
+        mesh=_mesh(sheet["mesh"], f"{where}: mesh"),
         systems=_systems(sheet["systems"], f"{where}: systems"),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
-    mesh = target.mesh
-    slots = mesh.columns.value * mesh.rows.value * mesh.neurocores_per_router.value
-    if mesh.usable_neurocores.value > slots:
+
+
+def _mesh(table: Any, where: str) -> Mesh:
+    masked = isinstance(table, dict) and UNUSABLE in table
+    mesh = _limits(Mesh, {name: entry for name, entry in table.items() if name != UNUSABLE} if masked else table, where)
+    if mesh.usable_neurocores.value > mesh.neurocores:
         raise BispikError(
-            f"{where}: mesh: usable_neurocores is {mesh.usable_neurocores.value}, but the routers have {slots}"
+            f"{where}: usable_neurocores is {mesh.usable_neurocores.value}, but the routers have {mesh.neurocores}"
         )
-    return target
+    if not masked:
+        return mesh
+    mesh = replace(mesh, unusable_neurocores=_mask(table[UNUSABLE], mesh.neurocores, f"{where}.{UNUSABLE}"))
+    left = mesh.neurocores - len(mesh.unusable_neurocores.value)
+    if mesh.usable_neurocores.value > left:
+        raise BispikError(
+            f"{where}: usable_neurocores is {mesh.usable_neurocores.value}, but of {mesh.neurocores} neurocores "
+            f"{UNUSABLE} leaves {left}; make usable_neurocores {left} or fewer"
+        )
+    return mesh
+
+
+def _mask(entry: Any, neurocores: int, where: str) -> Mask:
+    _expect_keys(entry, ("value", "source", "grade"), where)
+    value = entry["value"]
+    if not isinstance(value, list) or not all(type(number) is int and 0 <= number < neurocores for number in value):
+        raise BispikError(f"{where}: value is {value!r}; it must list numbers of neurocores, 0 to {neurocores - 1}")
+    if len(set(value)) < len(value):
+        raise BispikError(f"{where}: value names a neurocore twice")
+    return Mask(
+        value=tuple(sorted(value)), source=_text(entry["source"], f"{where}: source"), grade=_grade(entry, where)
+    )
 
 
 Table = TypeVar("Table", Resources, Storage, State, Mesh)
 
 
 def _limits(kind: type[Table], table: Any, where: str) -> Table:
-    names = tuple(field.name for field in fields(kind))
+    names = tuple(field.name for field in fields(kind) if field.name != UNUSABLE)
     _expect_keys(table, names, where)
-    return kind(
-        **{
-            name: _limit(table[name], f"{where}.{name}", least=0 if _may_be_missing(kind, name) else 1)
-            for name in names
-        }
-    )
+    limits: dict[str, Any] = {
+        name: _limit(table[name], f"{where}.{name}", least=0 if _may_be_missing(kind, name) else 1) for name in names
+    }
+    return kind(**limits)
 
 
 def _may_be_missing(kind: type[Table], name: str) -> bool:
@@ -228,13 +284,18 @@ def _may_be_missing(kind: type[Table], name: str) -> bool:
 
 def _limit(entry: Any, where: str, least: int = 1) -> Limit:
     _expect_keys(entry, ("value", "unit", "source", "grade"), where)
-    value, grade = entry["value"], entry["grade"]
+    value, grade = entry["value"], _grade(entry, where)
     if type(value) is not int or value < least:
         raise BispikError(f"{where}: value is {value!r}; it must be a whole number of at least {least}")
-    if grade not in get_args(Grade):
-        raise BispikError(f"{where}: grade is {grade!r}; choose one of {', '.join(get_args(Grade))}")
     unit, source = _text(entry["unit"], f"{where}: unit"), _text(entry["source"], f"{where}: source")
     return Limit(value=value, unit=unit, source=source, grade=grade)
+
+
+def _grade(entry: Any, where: str) -> Grade:
+    grade: Grade = entry["grade"]
+    if grade not in get_args(Grade):
+        raise BispikError(f"{where}: grade is {grade!r}; choose one of {', '.join(get_args(Grade))}")
+    return grade
 
 
 def _systems(table: Any, where: str) -> Mapping[str, System]:

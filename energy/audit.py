@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from bispik.compiler.mapping import FanInPart
 from bispik.compiler.program import QuantizedProgram
 from bispik.energy.account import EnergyReport
 from bispik.energy.audit_kinds import SIGNED_NUMBERS, Kind, NumberType, kinds_of
@@ -60,13 +61,20 @@ class Audit:
         return f"Fully binary: no, because {numbers} cross synapses ({counts}). {tail}"
 
 
-def audit(program: QuantizedProgram, report: EnergyReport) -> Audit:
-    """Return the audit of a program, with counts and energies of the run that was accounted for."""
-    return Audit(entries=tuple(_entry(kind, report) for kind in kinds_of(program)))
+def audit(program: QuantizedProgram, report: EnergyReport, parts: Sequence[FanInPart] = ()) -> Audit:
+    """Return the audit of a program, with counts and energies of the run that was accounted for.
+
+    Args:
+        program: what ran.
+        report: its account.
+        parts: of what rows read, if the mapping cuts it; what happens there happens in their nodes.
+    """
+    return Audit(entries=tuple(_entry(kind, report, parts) for kind in kinds_of(program, parts)))
 
 
-def _entry(kind: Kind, report: EnergyReport) -> AuditEntry:
+def _entry(kind: Kind, report: EnergyReport, parts: Sequence[FanInPart]) -> AuditEntry:
     nodes = set(kind.nodes) if kind.scope == "dynamic" else {"host"}
+    nodes |= {part.name for part in parts if part.node in nodes}
     count, energy = _per_token(report, lambda line: line.node in nodes and line.event in kind.events)
     return AuditEntry(
         operation=kind.operation,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from bispik.backends.counts import SYNOPS
+from bispik.compiler.mapping import FanInPart
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -27,7 +28,9 @@ NORMS = "Norms inside blocks"
 
 INJECTED = "Injected currents"
 
-SIGNED_NUMBERS = frozenset({SIGNED_SPIKES, NORMS, INJECTED})
+PARTIAL_SUMS = "Partial sums"
+
+SIGNED_NUMBERS = frozenset({SIGNED_SPIKES, NORMS, INJECTED, PARTIAL_SUMS})
 """Operations that, where they carry counts, carry negative numbers too."""
 
 
@@ -44,12 +47,16 @@ class Kind:
     reason: str
 
 
-def kinds_of(program: QuantizedProgram) -> Iterator[Kind]:
-    """Yield the kinds of operations in a program, those on the chip first."""
+def kinds_of(program: QuantizedProgram, parts: Sequence[FanInPart] = ()) -> Iterator[Kind]:
+    """Yield the kinds of operations in a program, those on the chip first.
+
+    ``parts`` are those of rows that its mapping cuts.
+    """
     yield from _signed_spikes(program)
     yield from _through_synapses(program)
     yield from _residual_joins(program)
     yield from _norms(program)
+    yield from _partial_sums(parts)
     yield from _neuron_work(program)
     yield from _host_work(program)
 
@@ -168,6 +175,18 @@ def _norms(program: QuantizedProgram) -> Iterator[Kind]:
             reason="numbers arrive, mean and deviation are taken over all channels, each is divided by the root, "
             "in fixed point: no spiking operation; no neurocore program for it is known, so an embedded processor of "
             "the chip does it",
+        )
+
+
+def _partial_sums(parts: Sequence[FanInPart]) -> Iterator[Kind]:
+    if parts:
+        yield Kind(
+            operation=PARTIAL_SUMS,
+            events=("graded_output",),
+            nodes=tuple(dict.fromkeys(part.node for part in parts)),
+            carries_counts=True,
+            reason="a row reads more than fits into one neurocore: each part of it adds up its weights and sends the "
+            "sum, a number, to the row's neuron; no weight is met twice",
         )
 
 

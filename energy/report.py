@@ -62,7 +62,7 @@ class ReportInput:
     @property
     def audit(self) -> Audit:
         """The audit of the program, with this run's counts."""
-        return audit(self.mapped.program, self.energy)
+        return audit(self.mapped.program, self.energy, self.mapped.parts)
 
     def other_schedule(self) -> EnergyReport:
         """Return the account of the same run under the schedule that ``energy`` does not use."""

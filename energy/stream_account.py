@@ -145,6 +145,8 @@ def _priced_events(counts: StreamCounts) -> Iterator[Priced]:
         of_numbers, over_time = counts.events[graded], counts.per_step[graded]
         yield Priced(graded, "synop_graded", of_numbers, over_time)
         yield Priced(event, event, counts.events[event] - of_numbers, counts.per_step[event] - over_time)
+    graded_outputs, over_time = counts.events["graded_output"], counts.per_step["graded_output"]
+    yield Priced("graded_output", "spike", graded_outputs, over_time)
     for event in STREAM_PLAIN_EVENTS:
         yield Priced(event, event, counts.events[event], counts.per_step[event])
     waiting = counts.neurons * (counts.depth * counts.sequences)

@@ -5,16 +5,22 @@ It follows the program, not the run: what the program contains is listed even wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bispik.backends.stream.counts import STREAM_GRADED
 from bispik.compiler.fixed_point import DECAY_ONE
+from bispik.compiler.mapping import FanInPart
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.stream.shape import input_is_graded
 from bispik.energy.audit import Place
 from bispik.energy.ranges import Range, total
 from bispik.energy.stream_account import StreamEnergyReport
+
+GRADED_INPUT, PARTIAL_SUMS = "Graded input through weights", "Partial sums"
+
+CROSSING = {GRADED_INPUT: "numbers of the input", PARTIAL_SUMS: "partial sums between neurocores"}
+"""What crosses synapses there that is no spike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +57,44 @@ class StreamAudit:
         tail = "On the chip: integers only. In floating point: nothing but the conversion of the input, before the run."
         if self.fully_binary:
             return f"Fully binary: yes, for only spikes cross synapses. {tail}"
-        return f"Fully binary: no, because numbers of the input cross synapses. {tail}"
+        crossing = [CROSSING[entry.operation] for entry in self.entries if entry.carries_numbers]
+        return f"Fully binary: no, because {' and '.join(crossing)} cross synapses. {tail}"
 
 
-def stream_audit(program: StreamProgram, report: StreamEnergyReport) -> StreamAudit:
-    """Return the audit of a program, with counts and energies of the run that was accounted for."""
-    return StreamAudit(entries=tuple(_entries(program, report)))
+def stream_audit(program: StreamProgram, report: StreamEnergyReport, parts: Sequence[FanInPart] = ()) -> StreamAudit:
+    """Return the audit of a program, with counts and energies of the run that was accounted for.
+
+    Args:
+        program: what ran.
+        report: its account.
+        parts: of what rows read, if the mapping cuts it.
+    """
+    return StreamAudit(entries=tuple(_entries(program, report, parts)))
 
 
-def _entries(program: StreamProgram, report: StreamEnergyReport) -> Iterator[StreamAuditEntry]:
+def _entries(
+    program: StreamProgram, report: StreamEnergyReport, parts: Sequence[FanInPart]
+) -> Iterator[StreamAuditEntry]:
     graded = input_is_graded(program)
     entry, output = program.input, program.population(program.output)
     if graded:
         yield _entry(
             report,
-            "Graded input through weights",
+            GRADED_INPUT,
             tuple(p.name for p in program.populations if any(i.source == entry.name for i in p.inputs)),
             tuple(STREAM_GRADED.values()),
             f"the input is a number from {entry.low} to {entry.high}: it meets each weight as one multiplication, or "
             "as that many additions",
+            carries_numbers=True,
+        )
+    if parts:
+        yield _entry(
+            report,
+            PARTIAL_SUMS,
+            tuple(dict.fromkeys(part.node for part in parts)),
+            ("graded_output",),
+            "a row reads more than fits into one neurocore: each part of it adds up its weights and sends the sum, a "
+            "number, to the row's neuron; no weight is met twice",
             carries_numbers=True,
         )
     names = tuple(population.name for population in program.populations)

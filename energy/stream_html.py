@@ -67,7 +67,7 @@ def _context(report: StreamReportInput) -> dict[str, Any]:
         "energy": energy,
         "whole": energy.total / report.each,
         "profile": energy.profile,
-        "audit": stream_audit(mapped.program, energy),
+        "audit": stream_audit(mapped.program, energy, mapped.parts),
         "verification": mapped.program.verification,
         "neurons": sum(population.size for population in mapped.program.populations),
         "usable_neurocores": mapped.target.neurocores(mapped.system),

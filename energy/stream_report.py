@@ -24,7 +24,7 @@ __all__ = ["StreamEnergyReport", "stream_account", "stream_json", "stream_tables
 
 def stream_tables(mapped: MappedStream, counts: StreamCounts, report: StreamEnergyReport) -> tuple[Table, ...]:
     """Return resources, events, energy and audit as tables for the terminal."""
-    audit = stream_audit(mapped.program, report)
+    audit = stream_audit(mapped.program, report, mapped.parts)
     return resource_table(mapped), _event_table(report), _energy_table(counts, report), _audit_table(audit, report)
 
 
@@ -33,7 +33,7 @@ def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergy
 
     Energies are joules over the whole run unless the key says otherwise; ``energy.lines`` sum to ``energy.totals``.
     """
-    audit = stream_audit(mapped.program, report)
+    audit = stream_audit(mapped.program, report, mapped.parts)
     per_spike, per_inference = report.per_spike, report.per_inference
     return {
         "energy": {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
+from hypothesis import strategies as st
 
 from bispik.compiler.bounds import SPIKE_RANGES, injected_range, join_range
 from bispik.compiler.fixed_point import STOCK_BIAS_MAX
@@ -21,6 +24,35 @@ from bispik.compiler.program import (
     NeuronProgram,
     QuantizedProgram,
 )
+
+Form: TypeAlias = dict[str, Any]
+"""Arguments of `random_program`."""
+
+forms = st.fixed_dictionaries(
+    {
+        "layers": st.integers(0, 2),
+        "heads": st.integers(1, 3),
+        "head_dim": st.integers(1, 4),
+        "inner": st.integers(1, 9),
+        "steps": st.integers(1, 3),
+        "window": st.integers(2, 8),
+        "pre_spike": st.booleans(),
+        "mixed_spike": st.booleans(),
+        "block_output": st.booleans(),
+        "norm": st.booleans(),
+        "stream": st.booleans(),
+        "readout_on_chip": st.booleans(),
+        "spikes": st.sampled_from(["binary", "ternary"]),
+        "reset": st.sampled_from(["soft", "hard"]),
+    }
+)
+
+
+def cut_form(form: Form, seed: int, *, wide: bool) -> Form:
+    """A form with rows that read more than 9 outputs: those of `fc2`; if ``wide``, of all matrices and the head."""
+    heads, head_dim = (10, 1) if wide else (2, 2)
+    return {**form, "norm": False, "heads": heads, "head_dim": head_dim, "inner": 10 + seed % 20}
+
 
 NORM_BITS = 5
 """Bits behind the point of a norm's output."""

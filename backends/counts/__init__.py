@@ -18,8 +18,11 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
   root and divides n times in each of a token's T steps, whatever arrives: 3 n + 3. Its additions and shifts are among
   its updates. What arrives at a norm and leaves it is counted as of any other node: synops, graded outputs, messages;
   its outputs that meet weights are graded synops.
+- **partial sum**: where a row reads more than fits into one neurocore, parts of it (`bispik.compiler.fan_in`) count as
+  nodes of their own: synops of their matrices, a neuron and its updates for each row, a graded output, and with it a
+  message, for each sum other than 0. At the row's own neurocore each of these is a graded one-to-one synop.
 - **spike**: a spike that a neuron generated, of either sign, the score neurons' included. **graded output**: a
-  number other than 0 that a join, a norm or an attention generated.
+  number other than 0 that a join, a norm, an attention or a part of what a row reads generated.
 - **message**: one per spike or graded output and destination neurocore. A score spike is one message to its own
   neurocore: the values lie there. An attention whose stored tokens are spread over neurocores sends partial
   counts from each.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.activity import Activity
 from bispik.backends.counts.by_slice import IntArray
-from bispik.compiler.program import IntegerAttention, QuantizedProgram
+from bispik.compiler.mapping import FanInPart
+from bispik.compiler.program import IntegerAttention, IntegerPopulation, IntegerReadout, QuantizedProgram
 
 SpikeArray: TypeAlias = npt.NDArray[np.int8]
 
@@ -44,7 +45,11 @@ class Demands:
 
 
 def recorded(
-    program: QuantizedProgram, activity: Activity, values: Mapping[str, SpikeArray], demands: Demands
+    program: QuantizedProgram,
+    activity: Activity,
+    values: Mapping[str, SpikeArray],
+    demands: Demands,
+    parts: Sequence[FanInPart] = (),
 ) -> IntArray:
     """Count in a recorded activity, (rows, T, n).
 
@@ -54,10 +59,13 @@ def recorded(
         values: by attention whose stored tokens are spread over slices: its value spikes since the sequence's first
             token, (stored tokens, T, channels).
         demands: what to count.
+        parts: of what rows read; they send too.
     """
+    sums = {part.name: partial_sums(program, activity, part) for part in parts}
+    outputs: dict[str, npt.NDArray[Any]] = {**activity.outputs, **sums}
     table = np.empty((demands.size, program.steps_per_token, len(activity.token_ids)), np.int64)
     for row, (sources, start, stop) in enumerate(demands.sent):
-        first, *others = (activity.outputs[source][:, :, start:stop] != 0 for source in sources)
+        first, *others = (outputs[source][:, :, start:stop] != 0 for source in sources)
         for other in others:
             first |= other
         table[row] = np.count_nonzero(first, axis=2).T
@@ -67,6 +75,17 @@ def recorded(
     for row, wanted in enumerate(demands.mixed, start=len(demands.sent) + len(demands.scored)):
         table[row] = _mixed(program, activity, values, wanted).T
     return table
+
+
+def partial_sums(program: QuantizedProgram, activity: Activity, part: FanInPart) -> npt.NDArray[np.float64]:
+    """Return what a part of what rows read sends, (n, T, size): whole numbers, which a float64 holds exactly."""
+    node = program.node(part.node)
+    assert isinstance(node, IntegerPopulation | IntegerReadout)
+    weight = node.weight if isinstance(node, IntegerReadout) else node.inputs[part.index].weight
+    assert weight is not None
+    arriving = activity.outputs[part.source][:, :, part.start : part.stop].astype(np.float64)
+    sums: npt.NDArray[np.float64] = arriving @ weight[:, part.start : part.stop].T.astype(np.float64)
+    return sums
 
 
 def _mixed(

@@ -64,10 +64,11 @@ def make_plan(mapped: MappedProgram) -> CountPlan:
     program = mapped.program
     placed = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
     nodes = {node.name: node for node in program.nodes}
+    nodes |= {part.name: nodes[part.node] for part in mapped.parts}
     cut = {part.node for _, part in placed if (part.first_token, part.last_token) != (0, program.window)}
     spread = {a.name: a.value for a in program.of_kind(IntegerAttention) if a.name in cut}
     stored_bits = {p.name: STORED_BITS[p.neurons.spikes] for p in program.of_kind(IntegerPopulation)}
-    planner = Planner(program, len(placed), stored_bits, set(spread))
+    planner = Planner(program, len(placed), stored_bits, set(spread), {part.name for part in mapped.parts})
     for index, ((_, part), costs) in enumerate(zip(placed, traffic(mapped, placed), strict=True)):
         planner.add(index, part, nodes[part.node], costs)
     parts = planner.plan()
@@ -87,7 +88,7 @@ class EventCounter:
     """Counts one sequence chunk by chunk, in order; the chunks' counts add up to those of the whole."""
 
     def __init__(self, mapped: MappedProgram) -> None:
-        self.program, self.neurocores = mapped.program, len(mapped.neurocores)
+        self.program, self.neurocores, self.parts = mapped.program, len(mapped.neurocores), mapped.parts
         self.plan = count_plan(mapped)
         self.values: dict[str, SpikeArray] = {}
 
@@ -108,7 +109,7 @@ class EventCounter:
             ValueError: if tokens were left out that these counts depend on, or came twice.
         """
         self._remember_values(activity)
-        counted = recorded(self.program, activity, self.values, self.demands)
+        counted = recorded(self.program, activity, self.values, self.demands, self.parts)
         positions = activity.first_position + np.arange(len(activity.token_ids), dtype=np.int64)
         return self._events(counted, positions, activity.saturations)
 

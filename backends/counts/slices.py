@@ -74,7 +74,9 @@ def norm_operations(channels: int) -> int:
 class Planner:
     """Collects what the slices of a mapping need, slice by slice."""
 
-    def __init__(self, program: QuantizedProgram, slices: int, stored_bits: dict[str, int], spread: set[str]) -> None:
+    def __init__(
+        self, program: QuantizedProgram, slices: int, stored_bits: dict[str, int], spread: set[str], parts: set[str]
+    ) -> None:
         """Prepare.
 
         Args:
@@ -82,8 +84,10 @@ class Planner:
             slices: number of slices.
             stored_bits: by population: bits of one stored spike.
             spread: attentions whose stored tokens lie in several slices, each of which sends a partial count.
+            parts: names of the parts of what rows read, each of which sends partial sums.
         """
         self.program, self.slices, self.stored_bits, self.spread = program, slices, stored_bits, spread
+        self.parts = parts
         self.host = program.injection.name
         self.sent: dict[Sent, int] = {}
         self.scored: dict[Scored, int] = {}
@@ -97,14 +101,17 @@ class Planner:
         self.norms = np.zeros(slices, np.int64)
 
     def add(self, index: int, part: Slice, node: IntegerNode, costs: IntArray) -> None:
-        """Add a slice; ``costs``, (COSTS, rows), is what one output of each row costs on its way."""
+        """Add a slice, of a node or a part of what its rows read.
+
+        ``costs``, (COSTS, rows), is what one output of each row costs on its way.
+        """
         self.neurons[index] = neurons_of(part, node)
         if isinstance(node, IntegerAttention):
             self._attention(index, part, node)
         else:
             self._sums(index, part, node)
-        if not isinstance(node, IntegerReadout):
-            self._outputs(index, part, node, costs)
+        if part.kind != "readout":
+            self._outputs(index, part, costs)
 
     def plan(self) -> SlicePlan:
         """Return the plan."""
@@ -154,7 +161,7 @@ class Planner:
             if entry.source == self.host:
                 self.host_reaches[index] = rows
                 continue
-            kind, arrivals = _format(node, entry), self._sent((entry.source,), entry.start, entry.stop)
+            kind, arrivals = self._format(node, entry), self._sent((entry.source,), entry.start, entry.stop)
             factor = 1 if kind == "one_to_one" else rows
             self._term(index, SYNOPS[kind], arrivals, factor)
             if entry.source not in self.stored_bits:
@@ -196,9 +203,9 @@ class Planner:
             self._term(index, "kv_bit_read", ("score_synops", place), key_bits)
             self._term(index, "kv_bit_read", scores, value_bits * depth)
 
-    def _outputs(self, index: int, part: Slice, node: IntegerNode, costs: IntArray) -> None:
+    def _outputs(self, index: int, part: Slice, costs: IntArray) -> None:
         """What a slice sends, cut where the costs of its rows change."""
-        event: Event = "spike" if isinstance(node, IntegerPopulation) else "graded_output"
+        event: Event = "spike" if part.kind == "population" else "graded_output"
         changes = np.flatnonzero((costs[:, 1:] != costs[:, :-1]).any(axis=0)) + 1
         for first, last in pairwise([0, *changes.tolist(), part.stop - part.start]):
             start, stop = part.start + first, part.start + last
@@ -212,16 +219,17 @@ class Planner:
                 if cost:
                     self._term(index, way, sent, cost)
 
+    def _format(self, node: IntegerNode, entry: InputRange) -> Format:
+        if entry.source in self.parts:
+            return "one_to_one"
+        if isinstance(node, IntegerReadout):
+            return "readout"
+        if not isinstance(node, IntegerPopulation):
+            return "one_to_one"
+        weight = node.inputs[entry.index].weight
+        return "dense" if weight is not None and weight.ndim == 2 else "one_to_one"
+
 
 def _place(table: dict[Key, int], key: Key) -> int:
     """Return the place of a key among those of its kind; a new one comes last."""
     return table.setdefault(key, len(table))
-
-
-def _format(node: IntegerNode, entry: InputRange) -> Format:
-    if isinstance(node, IntegerReadout):
-        return "readout"
-    if not isinstance(node, IntegerPopulation):
-        return "one_to_one"
-    weight = node.inputs[entry.index].weight
-    return "dense" if weight is not None and weight.ndim == 2 else "one_to_one"

@@ -119,10 +119,10 @@ def counted_stream(
     """Run an input from a sequence's start and count its events; see `run_stream`.
 
     The engine of ``sim`` counts while it runs, and records only what somebody sees; what other backends did is counted
-    from what they recorded.
+    from what they recorded. So is a mapping that cuts what rows read: the engine does not see the sums of the parts.
     """
     started = time.perf_counter()
-    opened = _counting_engine if backend == "sim" else _counted_record
+    opened = _counting_engine if backend == "sim" and not mapped.parts else _counted_record
     session, feed_counted = opened(mapped, backend, probes, options, see_activity is not None)
     counts: list[StreamCounts] = []
 

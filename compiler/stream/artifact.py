@@ -11,10 +11,11 @@ from bispik.compiler.artifact import Format, load, save
 from bispik.compiler.stream.consistency import check_currents, check_stream_program, expect
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.program import STREAM_SEMANTICS_VERSION
+from bispik.compiler.stream.wiring import Dense, Sparse
 from bispik.compiler.target import RESOURCES
 from bispik.models.errors import BispikError
 
-STREAM = Format(name="bispik-stream", version="1", what="compiled stream program")
+STREAM = Format(name="bispik-stream", version="2", what="compiled stream program")
 
 
 def save_stream(mapped: MappedStream, path: Path) -> None:
@@ -47,9 +48,29 @@ def check_mapped_stream(mapped: MappedStream, where: str) -> None:
         )
     check_stream_program(program, where)
     check_currents(program, where)
+    _check_parts(mapped, where)
     expect(dict(mapped.skew) == dict(mapped.timing.skew), where, "its skews are not those of its populations")
     _check_places(mapped, where)
     _check_slices(mapped, where)
+
+
+def _check_parts(mapped: MappedStream, where: str) -> None:
+    """Check that parts are of matrices and patterns that are there, and hold every source neuron of these once."""
+    program, read = mapped.program, dict[tuple[str, int], list[tuple[int, int]]]()
+    sizes = {program.input.name: program.input.size} | {p.name: p.size for p in program.populations}
+    names = {part.name for part in mapped.parts}
+    expect(len(names) == len(mapped.parts) and names.isdisjoint(sizes), where, "parts with names that others have")
+    for part in mapped.parts:
+        place = f"{where}: {part.name}"
+        inputs = program.population(part.node).inputs if part.node in sizes.keys() - {program.input.name} else ()
+        own = 0 <= part.index < len(inputs) and inputs[part.index].source == part.source
+        expect(own and isinstance(inputs[part.index].wiring, Dense | Sparse), place, "a part of nothing, or no matrix")
+        read.setdefault((part.node, part.index), []).append((part.start, part.stop))
+    for (name, index), ranges in read.items():
+        ends = [0, *(stop for _, stop in sorted(ranges))]
+        last = sizes[program.population(name).inputs[index].source]
+        whole = [start for start, _ in sorted(ranges)] == ends[:-1] and ends[-1] == last
+        expect(whole and all(start < stop for start, stop in ranges), f"{where}: {name}", "parts that leave gaps")
 
 
 def _check_places(mapped: MappedStream, where: str) -> None:
@@ -70,12 +91,14 @@ def _check_places(mapped: MappedStream, where: str) -> None:
 
 def _check_slices(mapped: MappedStream, where: str) -> None:
     """Check that the neurocores hold every neuron once, and nothing else."""
-    program = mapped.program
+    program = mapped.fabric
     sizes = {program.input.name: program.input.size} | {p.name: p.size for p in program.populations}
+    sums = {part.name for part in mapped.parts}
     parts: dict[str, list[tuple[int, int]]] = {population.name: [] for population in program.populations}
     for part in (part for core in mapped.neurocores for part in core.slices):
         place = f"{where}: {part.node}"
-        expect(part.node in parts and part.kind == "population", place, "a neurocore holds what is not there")
+        kind = "partial" if part.node in sums else "population"
+        expect(part.node in parts and part.kind == kind, place, "a neurocore holds what is not there")
         expect(0 <= part.start < part.stop <= sizes[part.node], place, f"rows {part.start} to {part.stop}")
         expect((part.first_token, part.last_token) == (0, 0), place, "stored tokens in a stream")
         parts[part.node].append((part.start, part.stop))

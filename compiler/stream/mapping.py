@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from bispik.compiler.fan_in import split_fan_in
 from bispik.compiler.mapping import Mapped
 from bispik.compiler.place import place_by
 from bispik.compiler.plan import Plan, plan, require_room
 from bispik.compiler.stream.consistency import check_stream_program
+from bispik.compiler.stream.fabric import on_fabric
 from bispik.compiler.stream.program import StreamProgram
 from bispik.compiler.stream.readers import message_links
 from bispik.compiler.stream.rules import check_stream
@@ -23,10 +26,15 @@ class MappedStream(Mapped):
 
     program: StreamProgram
 
+    @cached_property
+    def fabric(self) -> StreamProgram:
+        """The program with a population for each part of what rows read: what lies on the neurocores."""
+        return on_fabric(self.program, self.parts)
+
     @property
     def timing(self) -> Schedule:
-        """When each population works, and how long each projection waits."""
-        return schedule(self.program.input.name, self.program.populations)
+        """When each population of ``fabric`` works, and how long each projection waits."""
+        return schedule(self.fabric.input.name, self.fabric.populations)
 
 
 def plan_stream(program: StreamProgram, target: Target, system_name: str | None = None) -> Plan:
@@ -37,7 +45,13 @@ def plan_stream(program: StreamProgram, target: Target, system_name: str | None 
             or too small, or one neuron needs more than a neurocore has.
     """
     timing = schedule(program.input.name, program.populations)
-    return plan(stream_shape(program, timing), target, system_name)
+    whole = stream_shape(program, timing)
+    parts = split_fan_in(whole, target).parts
+    if not parts:
+        return plan(whole, target, system_name)
+    fabric = on_fabric(program, parts)
+    timing = schedule(fabric.input.name, fabric.populations)
+    return plan(stream_shape(fabric, timing, parts), target, system_name)
 
 
 def map_stream(
@@ -63,14 +77,16 @@ def map_stream(
     made = plan_stream(program, target, system_name)
     system = require_room(made)
     cut = made.packing.slices()
-    links = message_links(program, cut, rates or {})
+    fabric = on_fabric(program, made.network.parts)
+    links = message_links(fabric, cut, rates or {})
     mapped = MappedStream(
         program=program,
         target=target,
         system=system,
         neurocores=place_by(links, cut, target, system, seed),
         resources=made.resources,
-        skew=schedule(program.input.name, program.populations).skew,
+        parts=made.network.parts,
+        skew=schedule(fabric.input.name, fabric.populations).skew,
     )
     check_stream(mapped, program, made.network)
     return mapped

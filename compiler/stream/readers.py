@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bispik.compiler.mapping import Slice
 from bispik.compiler.refine import Links, links_between
-from bispik.compiler.routes import ASSUMED_RATE
+from bispik.compiler.routes import ASSUMED_RATE, NORM_RATE
 from bispik.compiler.stream.layout import LaidWiring, layout_of
 from bispik.compiler.stream.program import IntegerStreamPopulation, StreamProgram
 from bispik.compiler.stream.reach import IntArray
@@ -68,7 +68,8 @@ def message_links(program: StreamProgram, neurocores: Sequence[Sequence[Slice]],
     destination: list[IntArray] = []
     messages: list[npt.NDArray[np.float64]] = []
     for population in program.populations:
-        rate = min(1.0, abs(rates.get(population.name, ASSUMED_RATE)))
+        graded = population.neurons.output == "membrane"  # a part of what rows read: its sums are hardly ever 0
+        rate = NORM_RATE if graded else min(1.0, abs(rates.get(population.name, ASSUMED_RATE)))
         place = home(neurocores, population)
         for reader in readers(program, neurocores, population.name):
             senders, neurons = np.unique(place[reader.reads], return_counts=True)

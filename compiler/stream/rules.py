@@ -15,6 +15,7 @@ from bispik.compiler.mapping import Mapped
 from bispik.compiler.rules import placement_violations, raise_first
 from bispik.compiler.shapes import NetworkShape
 from bispik.compiler.stream.bounds import current_reach
+from bispik.compiler.stream.fabric import on_fabric
 from bispik.compiler.stream.program import IntegerStreamPopulation, StreamProgram
 from bispik.compiler.stream.schedule import schedule
 from bispik.compiler.stream.shape import payload_bits
@@ -34,7 +35,19 @@ def check_stream(mapped: Mapped, program: StreamProgram, network: NetworkShape) 
         BispikError: with the first violation, the name of its rule, and how many more there are.
     """
     numbers = ((rule.__name__, text) for rule in STREAM_RULES for text in rule(program, mapped.target))
-    raise_first([*placement_violations(mapped, network), *numbers])
+    sums = ((partial_sums_fit_their_payload.__name__, text) for text in partial_sums_fit_their_payload(mapped, program))
+    raise_first([*placement_violations(mapped, network), *numbers, *sums])
+
+
+def partial_sums_fit_their_payload(mapped: Mapped, program: StreamProgram) -> Iterator[str]:
+    """A graded spike carries whatever a part of what rows read can add up to."""
+    bits, fabric = mapped.target.storage.spike_payload_bits.value, on_fabric(program, mapped.parts)
+    for part in mapped.parts:
+        sums = fabric.population(part.name)
+        reached = int(current_reach(program.input, sums.inputs, sums.neurons).max(initial=0))
+        needed = reached.bit_length() + 1
+        if needed > bits:
+            yield f"{part.name}: sums of up to {reached:,} take {needed} bits; a graded spike carries {bits}"
 
 
 def weight_bits_are_supported(program: StreamProgram, target: Target) -> Iterator[str]:

@@ -213,6 +213,25 @@ class Sparse:
 Wiring: TypeAlias = Dense | OneToOne | Convolution | Sparse
 
 
+def restricted(wiring: Sparse, start: int, stop: int) -> Sparse:
+    """Return the synapses from source neurons [start, stop) alone; `within` says which they are."""
+    kept = within(wiring, start, stop)
+    before = np.zeros(len(kept) + 1, np.int64)
+    np.cumsum(kept, out=before[1:])
+    return Sparse(
+        inputs=wiring.inputs,
+        outputs=wiring.outputs,
+        starts=before[wiring.starts],
+        sources=wiring.sources[kept],
+    )
+
+
+def within(wiring: Sparse, start: int, stop: int) -> npt.NDArray[np.bool_]:
+    """Return which synapses come from source neurons [start, stop), (synapses,)."""
+    kept: npt.NDArray[np.bool_] = (wiring.sources >= start) & (wiring.sources < stop)
+    return kept
+
+
 def row_sums(wiring: Wiring, weight: Numbers) -> tuple[Numbers, Numbers]:
     """Return each neuron's sum of negative weights and of positive ones, (outputs,) both."""
     every = np.ones((1, wiring.inputs), weight.dtype)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from bispik.backends.registry import RunOptions
 from bispik.compiler.mapping import MappedProgram, Slice
 from bispik.compiler.program import (
     IntegerAttention,
-    IntegerJoin,
     IntegerNode,
     IntegerNorm,
     IntegerPopulation,
@@ -32,29 +30,9 @@ from bispik.compiler.program import (
     QuantizedProgram,
 )
 from bispik.compiler.target import Target
-from tests.mappings import scattered, small_target
-from tests.networks import random_program, random_tokens
+from tests.mappings import few_axons, scattered, small_target
+from tests.networks import Form, cut_form, forms, random_program, random_tokens
 
-Form: TypeAlias = dict[str, Any]
-
-forms = st.fixed_dictionaries(
-    {
-        "layers": st.integers(0, 2),
-        "heads": st.integers(1, 3),
-        "head_dim": st.integers(1, 4),
-        "inner": st.integers(1, 9),
-        "steps": st.integers(1, 3),
-        "window": st.integers(2, 8),
-        "pre_spike": st.booleans(),
-        "mixed_spike": st.booleans(),
-        "block_output": st.booleans(),
-        "norm": st.booleans(),
-        "stream": st.booleans(),
-        "readout_on_chip": st.booleans(),
-        "spikes": st.sampled_from(["binary", "ternary"]),
-        "reset": st.sampled_from(["soft", "hard"]),
-    }
-)
 seeds = st.integers(0, 1000)
 MOVED_EVENTS = {"hop_x", "hop_y", "chip_crossing", "message_local", "message_interchip"}
 
@@ -80,6 +58,23 @@ def test_counts_are_those_of_a_spike_by_spike_oracle(form: Form, seed: int, memo
     activity = run(program, seed)
     counts = count_events(mapped, activity)
     assert totals(counts) == dict.fromkeys(EVENTS, 0) | Oracle(mapped, activity).count()
+
+
+@given(forms, seeds, st.integers(6, 9), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_counts_of_cut_rows_are_those_of_a_spike_by_spike_oracle(form: Form, seed: int, axons: int, wide: bool) -> None:
+    program = random_program(seed, **cut_form(form, seed, wide=wide))
+    mapped = scattered(program, seed, few_axons(axons))
+    assert bool(mapped.parts) == (form["layers"] > 0 or (wide and form["readout_on_chip"]))
+    activity = run(program, seed)
+    counts = count_events(mapped, activity)
+    assert totals(counts) == dict.fromkeys(EVENTS, 0) | Oracle(mapped, activity).count()
+    with closing(open_counted("sim", mapped)) as session:
+        tokens = random_tokens(program, seed)
+        for part in (tokens[:2], tokens[2:]):
+            if len(part):
+                session.read(part)
+        assert totals(session.counts()) == totals(counts)
 
 
 @given(forms, seeds, st.sampled_from([200, 400]))
@@ -305,6 +300,19 @@ class Oracle:
     def __init__(self, mapped: MappedProgram, activity: Activity) -> None:
         self.mapped, self.activity, self.program = mapped, activity, mapped.program
         self.nodes: dict[str, IntegerNode] = {node.name: node for node in mapped.program.nodes}
+        self.parts = {part.name: part for part in mapped.parts}
+        self.nodes |= {part.name: self.nodes[part.node] for part in mapped.parts}
+        self.outputs: dict[str, np.ndarray] = {**activity.outputs}
+        for part in mapped.parts:
+            node = mapped.program.node(part.node)
+            assert isinstance(node, IntegerPopulation | IntegerReadout)
+            weight = node.weight if isinstance(node, IntegerReadout) else node.inputs[part.index].weight
+            assert weight is not None
+            sums = np.zeros((*activity.outputs[part.source].shape[:2], node.size), np.int64)
+            for channel in range(part.start, part.stop):
+                arriving = activity.outputs[part.source][:, :, channel, None].astype(np.int64)
+                sums += arriving * weight[:, channel].astype(np.int64)
+            self.outputs[part.name] = sums
         self.counts: Counter[str] = Counter()
 
     def count(self) -> dict[str, int]:
@@ -322,15 +330,17 @@ class Oracle:
             self.attend(part, node, token, step)
             return
         touched: set[int] = set()
-        for source in node.sources:
+        for source in self.sources(part):
             if source == self.program.injection.name:
                 touched |= set(range(part.start, part.stop))
                 continue
-            for channel in np.flatnonzero(self.activity.outputs[source][token, step]).tolist():
+            for channel in np.flatnonzero(self.outputs[source][token, step]).tolist():
+                if part.node in self.parts and not self.parts[part.node].start <= channel < self.parts[part.node].stop:
+                    continue
                 rows, event = self.synapses(part, node, source, channel)
                 touched |= set(rows)
                 self.counts[SYNOPS[event]] += len(rows)
-                if not isinstance(self.nodes[source], IntegerPopulation):
+                if source in self.parts or not isinstance(self.nodes[source], IntegerPopulation):
                     self.counts[GRADED[event]] += len(rows)
         self.update(part.stop - part.start, len(touched))
         if isinstance(node, IntegerNorm):
@@ -338,8 +348,22 @@ class Oracle:
             squares, products, quotients = len(channels) + 1, len(channels) + 1, len(channels)
             self.counts["norm_operation"] += squares + products + quotients + 1
 
+    def sources(self, part: Slice) -> Sequence[str]:
+        """What a slice reads: of a part its source, of a node that is cut the parts instead of what these read."""
+        if part.node in self.parts:
+            return [self.parts[part.node].source]
+        node = self.nodes[part.node]
+        cut = [(index, name) for name, own in self.parts.items() if own.node == node.name for index in [own.index]]
+        return [
+            name
+            for index, source in enumerate(node.sources)
+            for name in ([name for place, name in cut if place == index] or [source])
+        ]
+
     def synapses(self, part: Slice, node: IntegerNode, source: str, channel: int) -> tuple[Sequence[int], Format]:
         rows = range(part.start, part.stop)
+        if source in self.parts:
+            return [row for row in rows if row == channel], "one_to_one"
         if isinstance(node, IntegerReadout):
             return rows, "readout"
         if isinstance(node, IntegerPopulation):
@@ -375,20 +399,18 @@ class Oracle:
 
     def send(self, core: int, part: Slice, token: int, step: int) -> None:
         node = self.nodes[part.node]
-        if isinstance(node, IntegerReadout):
+        if part.kind == "readout":
             return
         for channel in range(part.start, part.stop):
             if not self.sends(part, node, token, step, channel):
                 continue
-            self.counts[
-                "graded_output" if isinstance(node, IntegerJoin | IntegerNorm | IntegerAttention) else "spike"
-            ] += 1
+            self.counts["graded_output" if part.kind != "population" else "spike"] += 1
             for reader in self.readers(part.node, channel):
                 self.travel(core, reader)
 
     def sends(self, part: Slice, node: IntegerNode, token: int, step: int, channel: int) -> bool:
         if not isinstance(node, IntegerAttention):
-            return bool(self.activity.outputs[node.name][token, step, channel])
+            return bool(self.outputs[part.node][token, step, channel])
         stored = range(part.first_token, min(part.last_token, len(self.activity.token_ids)))
         head = channel // node.head_dim
         scores = self.activity.score_spikes[node.name][token, step, head]

@@ -196,6 +196,6 @@ def test_pieces_that_count_saturations_of_different_nodes_are_refused(tmp_path: 
 
 
 def test_a_trace_of_another_version_says_what_to_do(tmp_path: Path) -> None:
-    save(Opening(mapped=mapped_program(), backend="sim"), replace(TRACE, version="2"), tmp_path / "run.trace")
-    with pytest.raises(BispikError, match="version 2 of a trace of a run; this bispik reads version 3: make it again"):
+    save(Opening(mapped=mapped_program(), backend="sim"), replace(TRACE, version="3"), tmp_path / "run.trace")
+    with pytest.raises(BispikError, match="version 3 of a trace of a run; this bispik reads version 4: make it again"):
         count_trace(tmp_path / "run.trace")

@@ -84,10 +84,10 @@ def test_opening_copies_no_weight(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
-    header = {"format": "bispik-program", "version": "2", "sha256": "0" * 64, "manifest": "{}"}
+    header = {"format": "bispik-program", "version": "3", "sha256": "0" * 64, "manifest": "{}"}
     save_file({"/a": np.zeros(3, np.int8)}, tmp_path / "a.bspk", {"bispik": json.dumps(header)})
     with pytest.raises(
-        BispikError, match="version 2 of a compiled program; this bispik reads version 3: make it again"
+        BispikError, match="version 3 of a compiled program; this bispik reads version 4: make it again"
     ):
         load_program(tmp_path / "a.bspk")
 
@@ -173,7 +173,7 @@ def test_what_no_compiler_run_makes_is_refused(mapped: MappedProgram, tmp_path: 
 def test_a_program_of_another_version_says_what_to_do(mapped: MappedProgram, tmp_path: Path) -> None:
     save(mapped, dataclasses.replace(PROGRAM, version="1"), tmp_path / "a.bspk")
     with pytest.raises(
-        BispikError, match="version 1 of a compiled program; this bispik reads version 3: make it again"
+        BispikError, match="version 1 of a compiled program; this bispik reads version 4: make it again"
     ):
         load_program(tmp_path / "a.bspk")
 

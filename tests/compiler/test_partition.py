@@ -87,8 +87,8 @@ def require_everything_stored_once(network: NetworkShape, neurocores: Sequence[S
             stored = np.zeros((node.size, node.size if entry.one_to_one else entry.fan_in), np.int8)
             for part in (part for part in parts[node.name] if part.first_token == 0):
                 read = part.inputs[index]
-                assert (read.index, read.source) == (index, entry.source)
-                stored[part.start : part.stop, read.start : read.stop] += 1
+                assert (read.index, read.source) == (index if entry.index is None else entry.index, entry.source)
+                stored[part.start : part.stop, read.start - entry.first : read.stop - entry.first] += 1
             if not entry.one_to_one:
                 assert (stored == 1).all()
             else:

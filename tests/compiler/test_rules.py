@@ -136,7 +136,7 @@ BREAKS: dict[str, tuple[NeuronProgram, Change, str]] = {
     "neurocores_fit_on_their_routers": (
         "bispik",
         everywhere(chip=0, x=0, y=0),
-        r"router \(0, 0\): \d+ of 2 neurocores",
+        r"router \(0, 0\): \d+ of 2 usable neurocores",
     ),
     "every_neuron_is_on_one_neurocore": (
         "bispik",

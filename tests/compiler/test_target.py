@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bispik.compiler.target import RESOURCES, list_targets, load_target
+from bispik.compiler.artifact import load_program, save_program
+from bispik.compiler.mesh import usable_places
+from bispik.compiler.plan import map_program
+from bispik.compiler.rules import check
+from bispik.compiler.target import RESOURCES, Target, list_targets, load_target
 from bispik.models.errors import BispikError
+from tests.networks import random_program
 
 SHEET = (files("bispik.compiler") / "targets" / "loihi2.toml").read_text(encoding="utf-8")
 
@@ -94,6 +102,72 @@ def test_an_ill_made_sheet_is_refused(tmp_path: Path, old: str, new: str, messag
     sheet.write_text(SHEET.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(BispikError, match=message):
         load_target(sheet)
+
+
+MASK = '[mesh.unusable_neurocores]\nvalue = {}\nsource = "a test"\ngrade = "M"\n\n[mesh.crossing_hops]'
+
+
+def masked(tmp_path: Path, numbers: str, sheet: str = SHEET) -> Target:
+    path = tmp_path / "mine.toml"
+    path.write_text(sheet.replace("[mesh.crossing_hops]", MASK.format(numbers)), encoding="utf-8")
+    return load_target(path)
+
+
+def test_a_sheet_may_name_neurocores_that_cannot_be_used(tmp_path: Path) -> None:
+    target = masked(tmp_path, "[77, 3, 0]")
+    assert target.mesh.unusable_neurocores.value == (0, 3, 77)
+    assert load_target("loihi2").mesh.unusable_neurocores.value == ()
+    assert target.mesh.usable_on_router(0, 0) == (1, 2)
+    assert target.mesh.usable_on_router(3, 2) == (76, 78, 79)  # router 19 of 8 a row
+    assert target.neurocores(target.system("oheo-gulch")) == 120
+    assert target.with_usable_neurocores(125).mesh.usable_neurocores.value == 125
+    with pytest.raises(
+        BispikError, match=r"--usable-neurocores 126: a chip of loihi2 has 128, of which its sheet names 3"
+    ):
+        target.with_usable_neurocores(126)
+
+
+def test_nothing_is_placed_on_a_neurocore_that_cannot_be_used(tmp_path: Path) -> None:
+    """The first router of the curve is left out whole, of the second one half is."""
+    target = masked(tmp_path, "[0, 1, 2, 3, 32, 33]")
+    places = usable_places(target, target.system("kapoho-point"), 2)
+    assert len(places.x) == 240
+    for chip in np.unique(places.chip):
+        here = Counter(zip(places.x[places.chip == chip].tolist(), places.y[places.chip == chip].tolist(), strict=True))
+        assert here[0, 0] == 0
+        assert here[0, 1] == 2
+        assert sum(here.values()) == 120
+    mapped = map_program(random_program(1), target)
+    assert all((core.x, core.y) != (0, 0) for core in mapped.neurocores)
+    moved = replace(mapped, neurocores=(replace(mapped.neurocores[0], x=0, y=0), *mapped.neurocores[1:]))
+    with pytest.raises(BispikError, match=r"router \(0, 0\): 1 of 0 usable neurocores"):
+        check(moved)
+
+
+def test_a_file_keeps_the_mask(tmp_path: Path) -> None:
+    mapped = map_program(random_program(1), masked(tmp_path, "[5]"))
+    save_program(mapped, tmp_path / "a.bspk")
+    assert load_program(tmp_path / "a.bspk").target == mapped.target
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ("[128]", r"mesh\.unusable_neurocores: value is \[128\]; it must list numbers of neurocores, 0 to 127"),
+        ("[-1]", r"it must list numbers of neurocores"),
+        ("[1.0]", r"it must list numbers of neurocores"),
+        ("3", r"value is 3; it must list"),
+        ("[3, 3]", r"value names a neurocore twice"),
+        (
+            "[0, 1, 2, 3, 4, 5, 6, 7, 8]",
+            r"usable_neurocores is 120, but of 128 neurocores unusable_neurocores leaves 119",
+        ),
+        ('[3]\nunit = "neurocores"', r"mesh\.unusable_neurocores: unknown unit"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused(tmp_path: Path, numbers: str, message: str) -> None:
+    with pytest.raises(BispikError, match=message):
+        masked(tmp_path, numbers)
 
 
 def test_a_sheet_without_systems_is_refused(tmp_path: Path) -> None:

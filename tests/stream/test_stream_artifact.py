@@ -68,7 +68,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.bspk"
     save(mapped(), replace(STREAM, version="0"), path)
-    with pytest.raises(BispikError, match=r"version 0 of a compiled stream program; this bispik reads version 1"):
+    with pytest.raises(BispikError, match=r"version 0 of a compiled stream program; this bispik reads version 2"):
         load_stream(path)
 
 

@@ -135,14 +135,15 @@ class walked:  # noqa: N801 - a function with many results
     """Every spike of a run, followed to every synapse that it reaches."""
 
     def __init__(self, mapped: MappedStream, activity: StreamActivity) -> None:
-        self.mapped, self.activity = mapped, activity
+        self.mapped, self.activity, self.program = mapped, activity, mapped.fabric
+        self.sums = {part.name for part in mapped.parts}
         self.by_slice: Counter[tuple[str, int]] = Counter()
         self.by_step: Counter[tuple[str, int]] = Counter()
         self.synops: Counter[tuple[int, int]] = Counter()
         self.parts = [(place, part) for place, core in enumerate(mapped.neurocores) for part in core.slices]
         self.readers: dict[tuple[str, int], set[int]] = {}
         self.stored = self._stored()
-        program = mapped.program
+        program = self.program
         graded = program.input.high > 1 or program.input.low < 0
         steps = len(activity.input)
         for step in range(steps):
@@ -155,13 +156,13 @@ class walked:  # noqa: N801 - a function with many results
                     met = matrix[:, self.sent(entry.source)[step - entry.delay] != 0]
                     active |= met.any(axis=1)
                     self._enter(STREAM_SYNOPS[kind], index, step, int(met.sum()))
-                    if entry.source == program.input.name and graded:
+                    if entry.source in self.sums or (entry.source == program.input.name and graded):
                         self._enter(STREAM_GRADED[kind], index, step, int(met.sum()))
                     self.synops[step, place] += int(met.sum())
                 self._enter("update_active", index, step, int(active.sum()))
                 self._enter("update_inactive", index, step, int((~active).sum()))
-                if program.population(part.node).neurons.output == "spikes":
-                    self._spikes(index, step)
+                if part.kind == "partial" or program.population(part.node).neurons.output == "spikes":
+                    self._sent(index, step)
         output = program.population(program.output)
         sent = activity.sent[program.output]
         entries = np.argwhere(activity.input != 0)[:, 1].tolist()
@@ -172,17 +173,17 @@ class walked:  # noqa: N801 - a function with many results
         }
 
     def rows(self, part: Slice) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return layout_of(self.mapped.program.population(part.node)).neuron[part.start : part.stop]
+        return layout_of(self.program.population(part.node)).neuron[part.start : part.stop]
 
     def sent(self, node: str) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-        return self.activity.input if node == self.mapped.program.input.name else self.activity.sent[node]
+        return self.activity.input if node == self.program.input.name else self.activity.sent[node]
 
     def _stored(self) -> dict[tuple[int, int], tuple[SynapseFormat, np.ndarray]]:
         """By slice and projection: the format, and the stored synapses, (rows, inputs)."""
         stored: dict[tuple[int, int], tuple[SynapseFormat, np.ndarray]] = {}
         for index, (place, part) in enumerate(self.parts):
-            for number, entry in enumerate(self.mapped.program.population(part.node).inputs):
-                laid = LaidWiring(wiring=entry.wiring, layout=layout_of(self.mapped.program.population(part.node)))
+            for number, entry in enumerate(self.program.population(part.node).inputs):
+                laid = LaidWiring(wiring=entry.wiring, layout=layout_of(self.program.population(part.node)))
                 kind = stored_format(laid, part.start, part.stop, entry.bits, self.mapped.target)
                 matrix = synapses(entry.wiring)[self.rows(part)]
                 for neuron in np.flatnonzero(matrix.any(axis=0)).tolist():
@@ -196,12 +197,12 @@ class walked:  # noqa: N801 - a function with many results
         self.by_slice[event, index] += count
         self.by_step[event, step] += count
 
-    def _spikes(self, index: int, step: int) -> None:
+    def _sent(self, index: int, step: int) -> None:
         place, part = self.parts[index]
         places = places_of(self.mapped)
         rows = self.rows(part)
         for neuron in rows[np.flatnonzero(self.sent(part.node)[step, rows])].tolist():
-            self._enter("spike", index, step, 1)
+            self._enter("graded_output" if part.node in self.sums else "spike", index, step, 1)
             for reader in self.readers.get((part.node, neuron), ()):
                 here, there = places[np.array([place])], places[np.array([reader])]
                 way = distance(self.mapped.target, self.mapped.system, here, there)

@@ -17,7 +17,7 @@ from bispik.compiler.stream.program import (
 from bispik.compiler.stream.rules import check_stream
 from bispik.compiler.stream.shape import stream_shape
 from bispik.compiler.stream.wiring import Dense, OneToOne, Sparse, Wiring
-from bispik.compiler.target import load_target
+from bispik.compiler.target import Limit, load_target
 from bispik.models.errors import BispikError
 from tests.networks import random_program
 from tests.stream.layers import CONVOLUTION, one_layer, row
@@ -111,8 +111,10 @@ def test_a_row_without_room_is_named_wherever_it_lies() -> None:
     """The first row of a sparse pattern fits; the last one reads more than a neurocore has axons for."""
     starts = np.array([0, 1, 17001], np.int64)
     sources = np.concatenate([[0], np.arange(17000)]).astype(np.int32)
+    none = Limit(value=0, unit="bits", source="a test", grade="X")
+    target = replace(LOIHI2, storage=replace(LOIHI2.storage, spike_payload_bits=none))  # rows are not cut
     with pytest.raises(BispikError, match=r"p: one row needs axons in 17,000 of 16,000 axons of a neurocore"):
-        map_stream(one_layer(Sparse(inputs=17000, outputs=2, starts=starts, sources=sources)), LOIHI2)
+        map_stream(one_layer(Sparse(inputs=17000, outputs=2, starts=starts, sources=sources)), target)
 
 
 def test_a_plan_needs_no_placement() -> None:

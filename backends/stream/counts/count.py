@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.stream.activity import StreamActivity
@@ -12,8 +14,11 @@ from bispik.backends.stream.counts.events import StreamCounts
 from bispik.backends.stream.counts.plan import FloatArray, PopulationPlan, stream_plan
 from bispik.backends.stream.counts.tally import PopulationTally, StreamTally
 from bispik.backends.stream.counts.totals import stream_counts
+from bispik.compiler.stream.fabric import sums_of
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.compiler.stream.reach import BoolArray, pooled, reached
+
+AnyIntArray: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 NUMBERS_AT_ONCE = 1 << 22
 """Outputs, over all nodes and steps, that are counted together: 32 MB of them."""
@@ -37,6 +42,7 @@ class StreamCounter:
         self.longest = max(entry.delay for plan in self.plan.populations for entry in plan.projections)
         self.next_step = 0
         self.past: dict[str, BoolArray] = {}
+        self.sums = PartialSums(mapped)
 
     def count(self, activity: StreamActivity) -> StreamCounts:
         """Return the events of the sequence's next steps, or of the first steps of another one.
@@ -45,8 +51,9 @@ class StreamCounter:
             ValueError: if steps were left out on which these counts depend, or came twice.
         """
         self._expect(activity.first_step)
-        sent = {self.program.input.name: activity.input, **activity.sent}
+        sent: dict[str, AnyIntArray] = {self.program.input.name: activity.input, **activity.sent}
         steps, begins = len(activity.input), activity.first_step == 0
+        sent |= self.sums.of(sent, begins=begins)
         if begins or self.longest == 0:
             self.past = {name: np.zeros((self.longest, values.shape[1]), np.bool_) for name, values in sent.items()}
         at_once = max(1, NUMBERS_AT_ONCE // sum(values.shape[1] for values in sent.values()))
@@ -80,6 +87,27 @@ class StreamCounter:
             populations=tuple(_population(plan, block) for plan in self.plan.populations),
             saturations=saturations,
         )
+
+
+class PartialSums:
+    """What the parts of rows send; it is part of no record, for the backends add up whole rows."""
+
+    def __init__(self, mapped: MappedStream) -> None:
+        self.program, self.parts = mapped.program, mapped.parts
+        self.past: dict[str, IntArray] = {}
+        """By part: what its source sent in the steps before, as many as its projection has a delay."""
+
+    def of(self, sent: Mapping[str, AnyIntArray], *, begins: bool) -> dict[str, IntArray]:
+        """Return the sums of the sequence's next steps, (steps, size), by part."""
+        sums: dict[str, IntArray] = {}
+        for part in self.parts:
+            population, values = self.program.population(part.node), sent[part.source].astype(np.int64)
+            delay = population.inputs[part.index].delay
+            before = np.zeros((delay, values.shape[1]), np.int64) if begins or not delay else self.past[part.name]
+            known = np.concatenate([before, values])
+            self.past[part.name] = known[len(known) - delay :]
+            sums[part.name] = sums_of(population, part, known[: len(values)])
+        return sums
 
 
 class _Block:

@@ -23,6 +23,7 @@ StreamEvent: TypeAlias = Literal[
     "update_active",
     "update_inactive",
     "spike",
+    "graded_output",
     "message",
     "message_local",
     "message_interchip",

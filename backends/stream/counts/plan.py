@@ -26,6 +26,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 SPENT: tuple[StreamEvent, ...] = (
     "spike",
+    "graded_output",
     "message",
     "message_local",
     "message_interchip",
@@ -33,7 +34,7 @@ SPENT: tuple[StreamEvent, ...] = (
     "hop_y",
     "chip_crossing",
 )
-"""What a neuron's spikes amount to, wherever they come from."""
+"""What a neuron's spikes, or the sums of a part of what rows read, amount to, wherever they come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,6 +72,8 @@ class PopulationPlan:
 
     name: str
     spikes: bool
+    sends: bool
+    """Spikes, or the sums of a part of what rows read; membranes go to the host alone."""
     slices: IntArray
     """(m,): indices of its slices."""
     starts: IntArray
@@ -107,14 +110,19 @@ def stream_plan(mapped: MappedStream) -> StreamPlan:
         parts=parts,
         neurocore=np.array([place for place, _ in placed], np.int64),
         neurons=np.array([part.stop - part.start for part in parts], np.int64),
-        populations=tuple(_population(mapped, parts, population) for population in mapped.program.populations),
+        populations=tuple(_population(mapped, parts, population) for population in mapped.fabric.populations),
         input_fan_out=_input_fan_out(mapped),
     )
 
 
+def sums_sent(mapped: MappedStream) -> frozenset[str]:
+    """Return the names of the parts of what rows read, which send numbers."""
+    return frozenset(part.name for part in mapped.parts)
+
+
 def _input_fan_out(mapped: MappedStream) -> IntArray:
     count = np.zeros(mapped.program.input.size, np.int64)
-    for reader in readers(mapped.program, [core.slices for core in mapped.neurocores], mapped.program.input.name):
+    for reader in readers(mapped.fabric, [core.slices for core in mapped.neurocores], mapped.program.input.name):
         count += reader.reads
     return count
 
@@ -126,6 +134,7 @@ def _population(mapped: MappedStream, parts: Sequence[Slice], population: Intege
     return PopulationPlan(
         name=population.name,
         spikes=population.neurons.output == "spikes",
+        sends=population.neurons.output == "spikes" or population.name in sums_sent(mapped),
         slices=np.array(own, np.int64),
         starts=np.array([part.start for part in slices], np.int64),
         stops=np.array([part.stop for part in slices], np.int64),
@@ -147,7 +156,8 @@ def _projection(
         source=entry.source,
         delay=entry.delay,
         wiring=entry.wiring,
-        graded=entry.source == mapped.program.input.name and input_is_graded(mapped.program),
+        graded=entry.source in sums_sent(mapped)
+        or (entry.source == mapped.program.input.name and input_is_graded(mapped.program)),
         bundles=bundles,
         formats={stored: np.array(places, np.int64) for stored, places in formats.items()},
     )
@@ -169,13 +179,14 @@ def _spent(mapped: MappedStream, population: IntegerStreamPopulation) -> IntArra
     """What one spike of each neuron costs on its way to all neurocores that read it."""
     neurocores = [core.slices for core in mapped.neurocores]
     spent = np.zeros((population.size, len(SPENT)), np.int64)
-    if population.neurons.output != "spikes":
+    is_sum = population.name in sums_sent(mapped)
+    if population.neurons.output != "spikes" and not is_sum:
         return spent
-    spent[:, SPENT.index("spike")] = 1
+    spent[:, SPENT.index("graded_output" if is_sum else "spike")] = 1
     places, at = places_of(mapped), home(neurocores, population)
     every = np.arange(len(neurocores))
-    for reader in readers(mapped.program, neurocores, population.name):
+    for reader in readers(mapped.fabric, neurocores, population.name):
         way = distance(mapped.target, mapped.system, places, places[np.full_like(every, reader.neurocore)])
         per_message = (np.ones_like(every), way.local, way.inter_chip, way.x_hops, way.y_hops, way.crossings)
-        spent[:, 1:] += np.stack(per_message, axis=1).astype(np.int64)[at] * reader.reads[:, None]
+        spent[:, SPENT.index("message") :] += np.stack(per_message, axis=1).astype(np.int64)[at] * reader.reads[:, None]
     return spent

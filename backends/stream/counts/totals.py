@@ -59,7 +59,7 @@ class _Events:
         by_slice, by_step, sizes = tally.updated.sum(axis=1), tally.updated.sum(axis=0), plan.stops - plan.starts
         self._enter("update_active", plan.slices, by_slice, by_step)
         self._enter("update_inactive", plan.slices, len(by_step) * sizes - by_slice, sizes.sum() - by_step)
-        if plan.spikes:
+        if plan.sends:
             for event, spent_by_slice, spent in zip(SPENT, tally.spent_by_slice, tally.spent, strict=True):
                 self._enter(event, plan.slices, spent_by_slice, spent)
 
