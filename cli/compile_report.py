@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
+from bispik.cli.precision import losses_line, parse_budget
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
@@ -60,6 +62,8 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         tokenizer=options.tokenizer,
         dump_after=options.dump_after,
         seed=options.seed,
+        rounding=options.rounding,
+        budget=None if options.budget is None else parse_budget(options.budget),
     )
 
 
@@ -98,6 +102,11 @@ def _print(
             f"float {verification.bpb_float:.3f}, integer {verification.bpb_integer:.3f} bits per byte on "
             f"{verification.tokens:,} held-out tokens; {verification.spike_agreement:.2%} of spikes agree"
         )
+        if (losses := losses_line(verification.losses)) is not None:
+            terminal.print(losses)
+    if len(bits := Counter(compiled.mapped.program.bits_by_node.values())) > 1:
+        shares = ", ".join(f"{width} bit: {count}" for width, count in sorted(bits.items(), reverse=True))
+        terminal.print(f"Mixed precision, matrices by width: {shares}")
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {ran.execution_mode}")
