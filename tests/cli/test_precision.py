@@ -54,7 +54,7 @@ def test_a_loss_is_kept() -> None:
     given = search(bits=6)
     found = options_within(Budget("bpb", 0.02), given)
     program, text = given.quantized(found), given.chosen_on
-    compared = verify(given.graph, program, text.ids, text.num_bytes)
+    compared = verify(given.graph, program, text.ids.astype(np.int64), text.num_bytes)
     assert compared.bpb_integer <= 1.02 * compared.bpb_float
     assert max(found.node_bits.values()) <= 6
 
