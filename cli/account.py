@@ -76,7 +76,11 @@ def _model(report: ReportInput) -> dict[str, Any]:
 
 
 def _quantization(program: QuantizedProgram) -> dict[str, Any]:
-    values: dict[str, Any] = {"bits": program.bits, "neurons": program.neuron_program}
+    values: dict[str, Any] = {
+        "bits": program.bits,
+        "neurons": program.neuron_program,
+        "bits_by_node": program.bits_by_node,
+    }
     if program.verification is None:
         return values
     found = program.verification
@@ -87,6 +91,7 @@ def _quantization(program: QuantizedProgram) -> dict[str, Any]:
         "bpb_integer": found.bpb_integer,
         "spike_agreement": found.spike_agreement,
         "populations": [dataclasses.asdict(population) for population in found.populations],
+        "losses": [dataclasses.asdict(loss) for loss in found.losses],
     }
 
 

@@ -41,6 +41,19 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("-o", "--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
     result.add_argument("--bits", type=int, default=8, help="bits per synaptic weight, 1 to 8 (default: 8)")
     result.add_argument(
+        "--budget",
+        metavar="LIMIT",
+        help="mixed precision within --bits: chips=N or neurocores=N with the least loss, or bpb=P%% more bits per "
+        "byte than in floating point with the fewest bytes",
+    )
+    result.add_argument(
+        "--rounding",
+        choices=("spikes", "nearest", "naive"),
+        default="spikes",
+        help="how weights become integers: judged by what then spikes, each to the nearest, or with one scale a matrix "
+        "(default: spikes)",
+    )
+    result.add_argument(
         "--neurons",
         choices=("bispik", "stock"),
         help="neuron program: ours, or Lava's own where there is one (hard reset, one threshold a population); "
@@ -102,6 +115,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise BispikError("no checkpoint given; see bispik-compile --help")
     if options.dry_run and (options.run or options.dump_after or options.emit):
         raise BispikError("--dry-run writes and runs nothing: leave out --run, --dump-after and --emit")
+    if options.dry_run and options.budget is not None:
+        raise BispikError("--budget measures what bits cost, which takes weights and text: leave out --dry-run")
     if options.seed < 0:
         raise BispikError(f"--seed {options.seed}: give 0 or more")
     if options.source is not None and is_network(options.source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from bispik.backends.verify import verify
 from bispik.cli import text
 from bispik.cli.emit import check_language_model, emit_nir, emit_onnx
+from bispik.cli.precision import LOSS_WORK, Budget, Search, loss_tokens, options_within, ranked_losses
 from bispik.compiler.artifact import save_program
-from bispik.compiler.calibration import calibrate
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
 from bispik.compiler.float_network import Progress
 from bispik.compiler.graph import Injection, SpikingGraph
@@ -25,8 +25,9 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.plan import Plan, map_program, plan, require_room
-from bispik.compiler.program import NeuronProgram
-from bispik.compiler.quantize import QuantizeOptions, check_options, quantize
+from bispik.compiler.program import NeuronProgram, QuantizedProgram
+from bispik.compiler.quantize import quantize
+from bispik.compiler.quantize_options import QuantizeOptions, Rounding, check_options
 from bispik.compiler.shapes import graph_shape
 from bispik.compiler.store import ArrayStore
 from bispik.compiler.target import Target
@@ -60,6 +61,8 @@ class CompileRequest:
     emit: tuple[str, ...]
     """What to write for other tools, keys of `bispik.cli.emit.LANGUAGE_MODEL`."""
     seed: int
+    rounding: Rounding = "spikes"
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,28 +152,48 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         graph = load_graph(request)
         options = _options(request, graph)
     _dump(request, "lift", lambda: describe_graph(graph))
-    require_room(_plan(request, graph, options))
     check_language_model(graph, options.window, request.emit)
+    if request.budget is None:
+        require_room(_plan(request, graph, options, request.system))
     if prompt is not None:
         text.check_prompt(text.encode(graph.tokenizer, prompt, "the prompt"), options.window)
     calibration, held_out = _texts(request, graph, options.window)
+    judged = None if request.budget is None else _choosing_text(request, graph, options.window)
     with stages("nir", "writing and reading NIR"):
         nir = request.output / "model.nir"
         nodes = write_nir(graph, nir)
         graph = read_nir(nir)
         emit_nir(graph, options.window, request.emit, request.output)
     _dump(request, "nir", lambda: describe_graph(graph))
-    with stages("calibrate", "calibrating"):
-        calibrated = calibrate(graph, calibration, request.seed, stages.progress("calibrating"))
-    with stages("quantize", "quantising"), ArrayStore(request.output) as store:
-        program = quantize(graph, calibrated, options, keep=store.keep, progress=stages.progress("quantising"))
+
+    def quantized(chosen: QuantizeOptions) -> QuantizedProgram:
+        with ArrayStore(request.output) as store:
+            return quantize(graph, calibration, chosen, keep=store.keep, progress=stages.progress("quantising"))
+
+    if request.budget is not None and judged is not None:
+        with stages("budget", "searching for bits within the budget"):
+            search = Search(
+                graph=graph,
+                options=options,
+                chosen_on=judged,
+                size=lambda bits: _size(request, graph, options, bits),
+                quantized=quantized,
+                show=stages.show,
+            )
+            options = options_within(request.budget, search)
+    with stages("quantize", "quantising"):
+        program = quantized(options)
     _dump(request, "quantize", lambda: describe_program(program))
     with stages("map", "mapping to neurocores"):
-        mapped = map_program(program, request.target, request.system, calibrated.mean_outputs, request.seed)
+        mapped = map_program(program, request.target, request.system, program.rates, request.seed)
     _dump(request, "map", lambda: describe_mapping(mapped))
     with stages("verify", "comparing integers with floats on held-out text"):
         ids, watch = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
         verification = verify(graph, program, ids, held_out.num_bytes, watch)
+        stages.show("measuring the loss of each population")
+        alone = loss_tokens(graph, held_out, options.window, LOSS_WORK if request.budget is None else float("inf"))
+        losses = ranked_losses(graph, program, alone, held_out.num_bytes / verification.tokens)
+        verification = replace(verification, losses=losses)
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
@@ -185,12 +208,13 @@ def _options(request: CompileRequest, graph: SpikingGraph) -> QuantizeOptions:
         window=request.window if request.window is not None else graph.max_positions,
         head_on_chip=request.head_on_chip,
         seed=request.seed,
+        rounding=request.rounding,
     )
     check_options(graph, options)
     return options
 
 
-def _plan(request: CompileRequest, graph: SpikingGraph, options: QuantizeOptions) -> Plan:
+def _plan(request: CompileRequest, graph: SpikingGraph, options: QuantizeOptions, system: str | None) -> Plan:
     """Cut the network to neurocores from its shapes alone, so that what does not fit is refused before any work."""
     shape = graph_shape(
         graph,
@@ -198,8 +222,17 @@ def _plan(request: CompileRequest, graph: SpikingGraph, options: QuantizeOptions
         window=options.window,
         neuron_program=options.neuron_program,
         head_on_chip=options.head_on_chip,
+        node_bits=options.node_bits,
     )
-    return plan(shape, request.target, request.system)
+    return plan(shape, request.target, system)
+
+
+def _size(
+    request: CompileRequest, graph: SpikingGraph, options: QuantizeOptions, bits: Mapping[str, int]
+) -> tuple[int, int]:
+    """Return chips and neurocores with these bits by node, on whatever board."""
+    made = _plan(request, graph, replace(options, node_bits=bits), None)
+    return made.chips, made.neurocores
 
 
 def _texts(request: CompileRequest, graph: SpikingGraph, window: int) -> tuple[npt.NDArray[np.int64], TokenText]:
@@ -220,6 +253,12 @@ def _texts(request: CompileRequest, graph: SpikingGraph, window: int) -> tuple[n
         text.calibration_batch(graph.tokenizer, calibration, window, vocabulary),
         text.verification_text(graph.tokenizer, held_out, vocabulary, text.verification_tokens(graph)),
     )
+
+
+def _choosing_text(request: CompileRequest, graph: SpikingGraph, window: int) -> TokenText:
+    calibration = text.beside(request.source, request.calibration, "calibration.txt")
+    assert calibration is not None  # `_texts` has read it
+    return text.choosing_text(graph.tokenizer, calibration, window, text.verification_tokens(graph))
 
 
 def _dump(request: CompileRequest, stage: str, description: Callable[[], str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_ne
 from bispik.cli.emit import LANGUAGE_MODEL, PROFILES, statement
 from bispik.cli.emit_sanafe import emit_language_model
 from bispik.cli.execute import check_new_tokens, run_program, text_of
+from bispik.cli.precision import losses_line, parse_budget
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
@@ -69,6 +71,8 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         dump_after=options.dump_after,
         emit=tuple(dict.fromkeys(options.emit)),
         seed=options.seed,
+        rounding=options.rounding,
+        budget=None if options.budget is None else parse_budget(options.budget),
     )
 
 
@@ -107,6 +111,11 @@ def _print(
             f"float {verification.bpb_float:.3f}, integer {verification.bpb_integer:.3f} bits per byte on "
             f"{verification.tokens:,} held-out tokens; {verification.spike_agreement:.2%} of spikes agree"
         )
+        if (losses := losses_line(verification.losses)) is not None:
+            terminal.print(losses)
+    if len(bits := Counter(compiled.mapped.program.bits_by_node.values())) > 1:
+        shares = ", ".join(f"{width} bit: {count}" for width, count in sorted(bits.items(), reverse=True))
+        terminal.print(f"Mixed precision, matrices by width: {shares}")
     terminal.print(energy_table(report.energy))
     terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {ran.execution_mode}")

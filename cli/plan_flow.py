@@ -14,7 +14,7 @@ from bispik.compiler.config_shape import config_shape
 from bispik.compiler.graph import Injection
 from bispik.compiler.plan import Plan, plan
 from bispik.compiler.program import NeuronProgram
-from bispik.compiler.quantize import QuantizeOptions, check_choices, check_options
+from bispik.compiler.quantize_options import QuantizeOptions, check_choices, check_options
 from bispik.compiler.shapes import NetworkShape, graph_shape
 from bispik.compiler.survey import BITS, WINDOWS, Case, survey
 from bispik.compiler.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from bispik.compiler.quantize import QuantizeOptions
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.compiler.training_scales import training_scales
 from bispik.models.bispikclm.integer_scales import ScaleSource
 from bispik.models.bispikclm.run_config import TrainingRun

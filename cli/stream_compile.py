@@ -54,6 +54,8 @@ FOR_TEXT = {
     "tokenizer": None,
     "prompt": None,
     "head": "chip",
+    "budget": None,
+    "rounding": "spikes",
     "dump_after": None,
     "temperature": 0.0,
     "top_k": 0,

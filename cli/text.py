@@ -105,6 +105,30 @@ def beside(checkpoint: Path, chosen: Path | None, name: str) -> Path | None:
     return neighbour if neighbour.is_file() else None
 
 
+def choosing_text(tokenizer: str, path: Path, window: int, tokens: int) -> TokenText:
+    """Return tokens of a calibration text behind the first window that `calibration_batch` takes, before the next.
+
+    Raises:
+        BispikError: if there are none.
+    """
+    ids = encode(tokenizer, read_text(path, "calibration text"), f"{path}: the calibration text")
+    length = min(window, CALIBRATION_TOKENS)
+    starts = _starts(len(ids), length)
+    stop = int(starts[1]) if len(starts) > 1 else len(ids)
+    some = ids[length : min(stop, length + tokens + 1)]
+    if len(some) < 2:
+        raise BispikError(
+            f"{path}: all {len(ids)} tokens are taken for calibration; --budget needs more text to judge by"
+        )
+    return TokenText(ids=some, num_bytes=len(decode(tokenizer, some[1:].tolist()).encode()))
+
+
+def _starts(tokens: int, length: int) -> npt.NDArray[np.int64]:
+    """Return where the windows of calibration begin in a text."""
+    windows = min(CALIBRATION_WINDOWS, CALIBRATION_TOKENS // length, tokens // length)
+    return np.linspace(0, tokens - length, windows).astype(np.int64)
+
+
 def calibration_batch(tokenizer: str, path: Path, window: int, vocabulary: int) -> npt.NDArray[np.int64]:
     """Return windows of text spread over a file, (windows, tokens); of long windows, the beginning of one.
 
@@ -116,9 +140,7 @@ def calibration_batch(tokenizer: str, path: Path, window: int, vocabulary: int) 
     length = min(window, CALIBRATION_TOKENS)
     if len(ids) < length:
         raise BispikError(f"{path}: {len(ids)} tokens of calibration text; at least one window of {length} is needed")
-    windows = min(CALIBRATION_WINDOWS, CALIBRATION_TOKENS // length, len(ids) // length)
-    starts = np.linspace(0, len(ids) - length, windows).astype(int)
-    return np.stack([ids[start : start + length] for start in starts])
+    return np.stack([ids[start : start + length] for start in _starts(len(ids), length)])
 
 
 def verification_tokens(graph: SpikingGraph) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from bispik.compiler.float_network import blocks
 from bispik.models.files import available_processors
 
 FloatArray = npt.NDArray[np.float64]
+Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 CLIP_CANDIDATES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """Shares of a row's largest weight that are tried as the end of the integer range."""
@@ -59,9 +61,14 @@ def rounded(weight: FloatArray, scale: FloatArray, bits: int) -> npt.NDArray[np.
 
 
 def _nearest(weight: FloatArray, scale: FloatArray, bits: int) -> FloatArray:
-    scaled = weight * scale[:, None]
+    return nearest_integers(weight * scale[:, None], bits)
+
+
+def nearest_integers(scaled: Floats, bits: int) -> Floats:
+    """Round an array, which is overwritten, to integers of ``bits`` bits; 1 bit has no zero."""
     if bits == 1:
-        return np.where(scaled >= 0, 1.0, -1.0)
+        scaled[...] = np.where(scaled >= 0, 1, -1)
+        return scaled
     limit = largest_integer(bits)
     np.rint(scaled, out=scaled)
     np.clip(scaled, -limit, limit, out=scaled)
@@ -116,6 +123,16 @@ def row_scales(rows: Rows, inputs: FloatArray, bits: int, *, per_row: bool) -> F
         errors = np.repeat(errors.sum(axis=1, keepdims=True), len(peak), axis=1)
     best: FloatArray = np.take_along_axis(scales, errors.argmin(axis=0)[None], axis=0)[0]
     return best
+
+
+def naive_scales(rows: Rows, bits: int) -> FloatArray:
+    """Return the scale, the same for all rows, at which the largest weight is the largest integer.
+
+    For 1 bit, where all integers are as large, it is 1 / mean|w|.
+    """
+    size = _by_row(rows, lambda weight: np.abs(weight).mean(axis=1) if bits == 1 else np.abs(weight).max(axis=1))
+    shared = size.mean() if bits == 1 else size.max(initial=0.0)
+    return np.full(len(size), largest_integer(bits) / shared if shared > 0 else 1.0)
 
 
 def _measure(inputs: FloatArray) -> Callable[[FloatArray], FloatArray]:

@@ -87,6 +87,11 @@ def walk_float(graph: SpikingGraph, token_ids: npt.NDArray[np.int64]) -> Iterato
         del activity  # the caller may be done with it; the next node needs the memory
 
 
+def run_node(node: Node, outputs: Mapping[str, Array], token_ids: npt.NDArray[np.int64]) -> Array:
+    """Return the output of one node whose sources have ``outputs``; see `NodeActivity`."""
+    return _run(node, outputs, token_ids).output
+
+
 def _run(node: Node, live: Mapping[str, Array], token_ids: npt.NDArray[np.int64]) -> NodeActivity:
     match node:
         case Injection():

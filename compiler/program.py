@@ -18,7 +18,7 @@ every token and are read by the host behind its last step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -233,6 +233,19 @@ class PopulationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLoss:
+    """What one population's, or the readout's, integers cost while the rest of the network is in real numbers."""
+
+    name: str
+    bits: int
+    """Of its matrix; 0 if it has none."""
+    divergence: float
+    """Of the next token's distribution from the float network's (Kullback-Leibler), bits per byte."""
+    change: float
+    """Of bits per byte on the text itself: what is lost in the end, but noise of so few tokens is part of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The program in integers against the float network, on held-out text."""
 
@@ -245,6 +258,8 @@ class Verification:
     populations: tuple[PopulationReport, ...]
     sample: tuple[int, ...]
     """Token ids of the first window of that text, so that an account of energy can be made from the program alone."""
+    losses: tuple[NodeLoss, ...] = ()
+    """The largest divergence first; none if they were not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,14 +271,30 @@ class QuantizedProgram:
     window: int
     """Tokens that the keys and values have room for; a sequence ends there."""
     bits: int
+    """Bits per weight of a matrix, at most; each projection knows its own."""
     neuron_program: NeuronProgram
     membrane_scale: Mapping[str, npt.NDArray[np.float64]]
     """Per population: membrane units per unit of the float network's membrane, (n,)."""
     hyperparameters: Mapping[str, int | float | str | bool]
     tokenizer: str
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By node: mean magnitude of an output per channel and time step on calibration text, in units of the float
+    network; for a population its firing rate. Empty if unknown."""
+    exponents: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By node whose outputs are no plain counts: its integers are in units of 2^-exponent of the float network's."""
     verification: Verification | None = None
     """None until the program has been held against the float network."""
     semantics_version: int = SEMANTICS_VERSION
+
+    @property
+    def bits_by_node(self) -> dict[str, int]:
+        """Bits of the matrix of each population that has one, and of the readout."""
+        populations = {
+            node.name: max(entry.bits for entry in node.inputs if entry.weight is not None and entry.weight.ndim == 2)
+            for node in self.of_kind(IntegerPopulation)
+            if any(entry.weight is not None and entry.weight.ndim == 2 for entry in node.inputs)
+        }
+        return {**populations, self.readout.name: self.readout.bits}
 
     def node(self, name: str) -> IntegerNode:
         """Return the node of that name."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.bounds import OutputRange, join_range, output_range
-from bispik.compiler.calibrate import Rows, rounded_rows, row_scales
-from bispik.compiler.calibration import Calibration
 from bispik.compiler.deferred import numbers
-from bispik.compiler.fixed_point import MEMBRANE_MAX
-from bispik.compiler.float_network import Progress
+from bispik.compiler.feedback import Feedback
+from bispik.compiler.float_network import NodeActivity, Progress, walk_float
 from bispik.compiler.graph import Attention, Injection, Join, Node, Norm, Population, Projection, Readout, SpikingGraph
+from bispik.compiler.integer_network import Array, run_integers
+from bispik.compiler.matching import Match, wanted
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerInjection,
@@ -26,9 +26,9 @@ from bispik.compiler.program import (
     IntegerPopulation,
     IntegerProjection,
     IntegerReadout,
-    NeuronProgram,
     QuantizedProgram,
 )
+from bispik.compiler.quantize_head import HeadChoice, HeadInputs, quantize_head
 from bispik.compiler.quantize_input import quantize_input
 from bispik.compiler.quantize_neurons import (
     MAXIMAL_EXPONENT,
@@ -36,26 +36,23 @@ from bispik.compiler.quantize_neurons import (
     InputSynapses,
     first_safe,
     synapse_candidates,
+    trained_in_integers,
 )
 from bispik.compiler.quantize_norm import STREAM_EXPONENTS, check_stream, quantize_norm, quantize_stream
+from bispik.compiler.quantize_options import QuantizeOptions, check_options
 from bispik.models.errors import BispikError
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuantizeOptions:
-    """What the user chooses."""
+SAMPLED_INPUTS = 1 << 20
+"""Numbers that the samples of one source hold, about, if that leaves a number of vectors within the next two."""
 
-    bits: int = 8
-    """Bits per synaptic weight, 1 to 8."""
-    neuron_program: NeuronProgram = "bispik"
-    window: int
-    """Tokens that keys and values have room for."""
-    head_on_chip: bool = True
-    seed: int = 0
-    """Picks the calibration's sampled input vectors; see `calibration.calibrate`."""
+FEWEST_SAMPLES, MOST_SAMPLES = 256, 1024
+"""Input vectors on which scales are compared; more than the latter changed no choice on the example model."""
 
+FEEDBACK_SAMPLES = 2048
+"""Input vectors at most from which feedback between weights is learnt."""
 
 Keep: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """Takes an array and returns the same numbers, which it may have put elsewhere than into memory."""
@@ -63,7 +60,7 @@ Keep: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 def quantize(
     graph: SpikingGraph,
-    calibrated: Calibration,
+    token_ids: npt.NDArray[np.int64],
     options: QuantizeOptions,
     *,
     keep: Keep = lambda array: array,
@@ -78,7 +75,8 @@ def quantize(
 
     Args:
         graph: the network in real numbers.
-        calibrated: the network's activity on ordinary text; weight scales are chosen for what it saw there.
+        token_ids: ordinary text, (sequences, tokens). The integers run on it as they are made, so that every population
+            is quantised for what it will really receive.
         options: what the user chooses.
         keep: receives matrices and tables as they are made, one node at a time.
         progress: called with (nodes done, nodes in all).
@@ -88,59 +86,13 @@ def quantize(
     """
     check_options(graph, options)
     if not any(isinstance(node, Join) and graph.of_kind(Injection)[0].name in node.inputs for node in graph.nodes):
-        return _Quantizer(graph, calibrated, options, 0, keep, progress).program()
+        return _Quantizer(graph, token_ids, options, 0, keep, progress).program()
     # The readers of a real stream find out whether its unit suits them; the finest that suits all is taken.
     *finer, coarsest = STREAM_EXPONENTS
     for exponent in finer:
         with suppress(BispikError):
-            return _Quantizer(graph, calibrated, options, exponent, keep, progress).program()
-    return _Quantizer(graph, calibrated, options, coarsest, keep, progress).program()
-
-
-def check_options(graph: SpikingGraph, options: QuantizeOptions) -> None:
-    """Check what the user chose against the network.
-
-    Raises:
-        BispikError: if a choice is impossible for it.
-    """
-    neurons = {node.name: node.neurons for node in graph.of_kind(Population)}
-    check_choices(
-        options,
-        max_positions=graph.max_positions,
-        ternary=[name for name, found in neurons.items() if found.spikes == "ternary"],
-        soft=[name for name, found in neurons.items() if found.reset == "soft"],
-    )
-
-
-def check_choices(options: QuantizeOptions, *, max_positions: int, ternary: Sequence[str], soft: Sequence[str]) -> None:
-    """Check what the user chose against what has to be known of a network.
-
-    Args:
-        options: the choices.
-        max_positions: tokens that the network has positions for.
-        ternary: names of the populations with ternary spikes.
-        soft: names of the populations that subtract their threshold.
-
-    Raises:
-        BispikError: if a choice is impossible for it.
-    """
-    if not 1 <= options.bits <= 8:
-        raise BispikError(f"--bits {options.bits}: weights have 1 to 8 bits")
-    if not 1 <= options.window <= max_positions:
-        raise BispikError(
-            f"--window {options.window}: the network was trained with {max_positions} positions; "
-            f"choose 1 to {max_positions}"
-        )
-    if options.neuron_program == "stock" and ternary:
-        raise BispikError(
-            f"--neurons stock: Lava's own neuron only spikes 0 or 1, but {len(ternary)} populations of this network "
-            f"(the first is {ternary[0]}) have ternary spikes; use --neurons bispik"
-        )
-    if options.neuron_program == "stock" and soft:
-        raise BispikError(
-            f"--neurons stock: Lava's own neuron can only reset to zero, but {len(soft)} populations of this network "
-            f"(the first is {soft[0]}) subtract their threshold; use --neurons bispik"
-        )
+            return _Quantizer(graph, token_ids, options, exponent, keep, progress).program()
+    return _Quantizer(graph, token_ids, options, coarsest, keep, progress).program()
 
 
 class _Quantizer:
@@ -149,13 +101,13 @@ class _Quantizer:
     def __init__(
         self,
         graph: SpikingGraph,
-        calibrated: Calibration,
+        token_ids: npt.NDArray[np.int64],
         options: QuantizeOptions,
         stream_exponent: int,
         keep: Keep,
         progress: Progress,
     ) -> None:
-        self.graph, self.calibrated, self.options = graph, calibrated, options
+        self.graph, self.token_ids, self.options = graph, token_ids, options
         self.stream_exponent = stream_exponent
         self.keep, self.progress = keep, progress
         self.scales: dict[str, FloatArray] = {}
@@ -163,16 +115,28 @@ class _Quantizer:
         self.exponents: dict[str, int] = {}
         """By node: its integers are its outputs in units of 2^-exponent."""
         self.injection: Injection = graph.of_kind(Injection)[0]
+        self.sent: dict[str, Array] = {}
+        """By node: its integers on the text, until its last reader has been made."""
+        self.rates: dict[str, float] = {}
+        self.feedback: dict[str, Feedback] = {}
+        """By node: made of what it sent, for the matrices that read it."""
+        self.trained = True
+        """Whether all matrices so far lie on integers that training chose."""
 
     def program(self) -> QuantizedProgram:
         nodes: list[IntegerNode] = []
+        last = {source: node.name for node in self.graph.nodes for source in node.sources}
+        floats = self._floats()
         for done, node in enumerate(self.graph.nodes):
             self.progress(done, len(self.graph.nodes))
-            for integer in map(self._kept, self._node(node)):
+            for integer in map(self._kept, self._node(node, next(floats, None))):
                 nodes.append(integer)
                 self.exponents.setdefault(integer.name, 0)
                 if not isinstance(integer, IntegerReadout):
-                    self.ranges[integer.name] = output_range(integer, self.ranges, self.options.window)
+                    self._run(integer)
+            for source in (source for source in node.sources if last[source] == node.name):
+                self.sent.pop(source, None)
+                self.feedback.pop(source, None)
         return QuantizedProgram(
             nodes=tuple(nodes),
             steps_per_token=self.graph.steps_per_token,
@@ -182,7 +146,23 @@ class _Quantizer:
             membrane_scale=self.scales,
             hyperparameters=self.graph.hyperparameters,
             tokenizer=self.graph.tokenizer,
+            rates=self.rates,
+            exponents={name: exponent for name, exponent in self.exponents.items() if exponent},
         )
+
+    def _floats(self) -> Iterator[NodeActivity]:
+        """Walk the float network beside the integers, if anything is to be held against it."""
+        readers = (node.name for node in self.graph.nodes if isinstance(node, Population | Readout))
+        if not any(self.options.matches(name) for name in readers):
+            return iter(())
+        return walk_float(self.graph, self.token_ids)
+
+    def _run(self, node: IntegerNode) -> None:
+        """Let a node run on the text."""
+        self.ranges[node.name] = output_range(node, self.ranges, self.options.window)
+        sent = run_integers(node, self.sent, self.token_ids)
+        self.rates[node.name] = float(np.abs(sent).mean(dtype=np.float64)) / (1 << self.exponents[node.name])
+        self.sent[node.name] = sent
 
     def _kept(self, node: IntegerNode) -> IntegerNode:
         match node:
@@ -200,14 +180,14 @@ class _Quantizer:
             return entry
         return replace(entry, weight=self.keep(entry.weight))
 
-    def _node(self, node: Node) -> list[IntegerNode]:
+    def _node(self, node: Node, activity: NodeActivity | None) -> list[IntegerNode]:
         match node:
             case Injection():
                 return []  # made together with the node that it drives: they share a scale
             case Population() if node.sources == (self.injection.name,):
                 return self._input(node)
             case Population():
-                return [self._population(node)]
+                return [self._population(node, activity)]
             case Join() if node.sources == (self.injection.name,):
                 self.exponents[node.name] = self.stream_exponent
                 return list(quantize_stream(self.injection, node, self.stream_exponent, self.options.window))
@@ -246,13 +226,26 @@ class _Quantizer:
         keep = max(population.neurons.decay for population in self.graph.of_kind(Population))
         gain = sum(keep**step for step in range(self.graph.steps_per_token))
         source, exponent = self.ranges[node.source], self.exponents[node.source]
-        norm = quantize_norm(node, source, exponent, readers, self.options.bits, gain)
+        norm = quantize_norm(node, source, exponent, readers, self._widest(node), gain)
         self.exponents[node.name] = norm.fraction_bits
         return norm
 
-    def _population(self, node: Population) -> IntegerPopulation:
+    def _widest(self, node: Norm) -> int:
+        readers = (p.name for p in self.graph.of_kind(Population) if node.name in p.sources)
+        return max(map(self.options.bits_of, readers), default=self.options.bits)
+
+    def _population(self, node: Population, activity: NodeActivity | None) -> IntegerPopulation:
+        bits = self.options.bits_of(node.name)
         synapses = tuple(self._synapses(projection) for projection in node.inputs)
-        candidates = synapse_candidates(node.neurons, synapses, self.options.neuron_program, self.options.bits)
+        matrices = [s.weight for s in synapses if s.weight is not None and s.weight.ndim == 2]
+        match = None
+        if activity is not None and self.options.matches(node.name):
+            trained = bool(matrices) and all(trained_in_integers(matrix, bits) for matrix in matrices)
+            self.trained = self.trained and (trained or not matrices)
+            match = None if self.trained else self._match(node, synapses, activity)
+        candidates = synapse_candidates(
+            node.neurons, synapses, self.options.neuron_program, bits, match, naive=self.options.rounding == "naive"
+        )
         chosen, neurons = first_safe(node.name, node.neurons, candidates, self.graph.steps_per_token)
         self.scales[node.name] = chosen.scale
         return IntegerPopulation(name=node.name, inputs=chosen.projections, neurons=neurons)
@@ -260,13 +253,27 @@ class _Quantizer:
     def _synapses(self, projection: Projection) -> InputSynapses:
         weight = None if projection.weight is None else numbers(projection.weight).astype(np.float64)
         is_matrix = weight is not None and weight.ndim == 2
+        unit = float(1 << self.exponents[projection.source])
+        sent = self.sent[projection.source]
         return InputSynapses(
             source=projection.source,
             weight=weight,
             outputs=self.ranges[projection.source],
-            unit=float(1 << self.exponents[projection.source]),
-            samples=self.calibrated.inputs(projection.source) if is_matrix else np.zeros((0, 1)),
+            unit=unit,
+            samples=sample(sent, self.options.seed) / unit if is_matrix else np.zeros((0, 1)),
         )
+
+    def _match(self, node: Population, synapses: Sequence[InputSynapses], activity: NodeActivity) -> Match:
+        assert activity.membranes is not None
+        steps = self.graph.steps_per_token
+        arriving: dict[str, npt.NDArray[np.float32]] = {}
+        for synapse in synapses:
+            sent = self.sent[synapse.source]
+            arriving[synapse.source] = (sent / np.float32(synapse.unit)).reshape(steps, -1, sent.shape[-1])
+            if synapse.weight is not None and synapse.weight.ndim == 2 and synapse.source not in self.feedback:
+                vectors = sample(sent, self.options.seed, FEEDBACK_SAMPLES) / synapse.unit
+                self.feedback[synapse.source] = Feedback(vectors.astype(np.float32))
+        return Match(node.neurons, wanted(node.neurons, activity.output, activity.membranes), arriving, self.feedback)
 
     def _attention(self, node: Attention) -> IntegerAttention:
         """Scores are whole numbers; the finest exponent that cannot overflow keeps thresholds exact."""
@@ -295,53 +302,29 @@ class _Quantizer:
             neurons=neurons,
         )
 
-    def _head_integers(
-        self, name: str, rows: Rows, finest: FloatArray, maximum: int
-    ) -> tuple[FloatArray, npt.NDArray[np.int8]]:
-        """Round the head's weights. Where accumulators could leave 24 bits, the scale is coarser, by a bit at most.
-
-        Args:
-            name: of the readout, for errors.
-            rows: its weights.
-            finest: the scale that suits them best, (rows,), all the same.
-            maximum: the largest sum of an input over the steps of a token.
-        """
-        scale = finest
-        while True:
-            integers = rounded_rows(rows, scale, self.options.bits)
-            largest = max(
-                int(np.abs(integers[some], dtype=np.int16).sum(axis=1, dtype=np.int64).max()) for some in rows.blocks()
-            )
-            reached = largest * maximum
-            if reached <= MEMBRANE_MAX or not self.options.head_on_chip:
-                return scale, integers
-            scale = scale * min(0.99, MEMBRANE_MAX / reached)
-            if scale[0] < finest[0] / 2:
-                raise BispikError(
-                    f"{name}: accumulators could reach {reached:,} of {MEMBRANE_MAX:,}; use fewer --bits or --head host"
-                )
-
     def _readout(self, node: Readout) -> IntegerReadout:
-        """Fold gain and mean subtraction of the final LayerNorm into the head; one scale, so that integers rank."""
-        stored = numbers(node.weight)
-
-        def folded(some: slice) -> FloatArray:
-            gained = stored[some].astype(np.float64) * node.gamma
-            gained -= gained.mean(axis=1, keepdims=True)
-            return gained
-
-        rows = Rows(shape=(stored.shape[0], stored.shape[1]), some=folded)
-        finest = row_scales(rows, self.calibrated.readout_inputs(), self.options.bits, per_row=False)
-        steps = self.graph.steps_per_token
-        scale, integers = self._head_integers(node.name, rows, finest, self.ranges[node.source].magnitude * steps)
-        bias = node.scale * np.concatenate([stored[some].astype(np.float64) @ node.beta for some in rows.blocks()])
-        return IntegerReadout(
-            name=node.name,
-            source=node.source,
-            weight=integers,
-            bits=self.options.bits,
-            on_chip=self.options.head_on_chip,
-            scale=node.scale / (float(scale[0]) * steps),
-            epsilon=node.epsilon * 4.0 ** self.exponents[node.source],
-            bias=bias.astype(np.float32),
+        bits = self.options.bits_of(node.name)
+        sent = self.sent[node.source]
+        inputs = HeadInputs(
+            counts=sample(sent.sum(axis=0, dtype=np.float64)[None], self.options.seed),
+            exponent=self.exponents[node.source],
+            magnitude=self.ranges[node.source].magnitude,
+            steps=self.graph.steps_per_token,
         )
+        choice = HeadChoice(
+            bits=bits,
+            on_chip=self.options.head_on_chip,
+            naive=self.options.rounding == "naive",
+            feedback=self.options.matches(node.name) and not self.trained,
+        )
+        return quantize_head(node, inputs, choice)
+
+
+def sample(outputs: npt.NDArray[Any], seed: int, most: int = MOST_SAMPLES) -> FloatArray:
+    """Pick vectors (samples, size) from a node's outputs (T, B, L, size), the same for a seed."""
+    vectors = outputs.reshape(-1, outputs.shape[-1])
+    wanted = int(np.clip(SAMPLED_INPUTS // vectors.shape[1], FEWEST_SAMPLES, most))
+    if len(vectors) > wanted:
+        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), wanted, replace=False))]
+    picked: FloatArray = vectors.astype(np.float64)
+    return picked

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.bounds import OutputRange, membrane_bound, weight_range
-from bispik.compiler.calibrate import Rows, largest_integer, rounded, rounded_rows, row_scales
+from bispik.compiler.calibrate import (
+    Rows,
+    largest_integer,
+    lattice_scales,
+    naive_scales,
+    rounded,
+    rounded_rows,
+    row_scales,
+)
 from bispik.compiler.fixed_point import (
     DECAY_ONE,
     MEMBRANE_MAX,
@@ -18,6 +26,7 @@ from bispik.compiler.fixed_point import (
     STOCK_THRESHOLD_MAX,
 )
 from bispik.compiler.graph import Neurons
+from bispik.compiler.matching import FINER, Match, Moves
 from bispik.compiler.program import IntegerNeurons, IntegerProjection, NeuronProgram
 from bispik.models.errors import BispikError
 
@@ -45,7 +54,7 @@ class InputSynapses:
     unit: float
     """The source's integers per unit of its outputs in real numbers: 1 for spikes, a power of two."""
     samples: FloatArray
-    """(samples, inputs): the source's outputs on text."""
+    """(samples, inputs): what the source sends on text, in units of the float network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +68,8 @@ class Candidate:
     low: FloatArray
     """(neurons,): lowest current that any input causes in one step, in membrane units."""
     high: FloatArray
+    moves: Moves | None = None
+    """What is added to thresholds and biases."""
 
 
 def first_safe(
@@ -71,7 +82,7 @@ def first_safe(
     """
     reached: float | None = None
     for candidate in candidates:
-        integers = integer_neurons(neurons, candidate.scale, candidate.program)
+        integers = integer_neurons(neurons, candidate.scale, candidate.program, candidate.moves)
         bias, subtract = integers.bias.astype(np.float64), integers.subtract.astype(np.float64)
         bound = membrane_bound(candidate.low, candidate.high, bias, subtract, integers.spikes, integers.decay, steps)
         reached = float(bound.max())
@@ -88,16 +99,20 @@ def first_safe(
     )
 
 
-def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram) -> IntegerNeurons:
+def integer_neurons(
+    neurons: Neurons, scale: FloatArray, program: NeuronProgram, moves: Moves | None = None
+) -> IntegerNeurons:
     """Write decay, threshold, reset and bias in integers; ``scale`` is membrane units per unit, (neurons,).
 
     v >= theta holds for an integer v exactly if v > ceil(theta * scale) - 1, and v > theta if v > floor(theta * scale);
     the same holds for -v, so one threshold serves both ternary spikes.
     A threshold above the 24-bit range can never be reached and stays unreachable when it is cut there.
+    ``moves`` are added to bias and threshold before; what a reset subtracts is the float network's own threshold.
     """
     exact = neurons.threshold * scale
-    strict = np.ceil(exact) - 1 if neurons.fire == "ge" else np.floor(exact)
-    bias = np.rint(neurons.bias * scale)
+    spiking = exact if moves is None else np.maximum((neurons.threshold + moves.threshold) * scale, 1.0)
+    strict = np.ceil(spiking) - 1 if neurons.fire == "ge" else np.floor(spiking)
+    bias = np.rint((neurons.bias if moves is None else neurons.bias + moves.bias) * scale)
     if program == "stock":
         # The scale puts theta half a unit of Lava's threshold above a multiple of 2^6, so `ge` and `gt` agree there.
         strict = np.floor(exact / (1 << STOCK_EXPONENT)) * (1 << STOCK_EXPONENT)
@@ -117,15 +132,37 @@ def integer_neurons(neurons: Neurons, scale: FloatArray, program: NeuronProgram)
 
 
 def synapse_candidates(
-    neurons: Neurons, synapses: tuple[InputSynapses, ...], program: NeuronProgram, bits: int
+    neurons: Neurons,
+    synapses: tuple[InputSynapses, ...],
+    program: NeuronProgram,
+    bits: int,
+    match: Match | None,
+    *,
+    naive: bool = False,
 ) -> Iterator[Candidate]:
-    """Yield ways to write a population that is driven by synapses, the finest first."""
+    """Yield ways to write a population that is driven by synapses, the finest first.
+
+    Args:
+        neurons: in real numbers.
+        synapses: its inputs.
+        program: what they run.
+        bits: of a matrix's weights.
+        match: chooses by spikes; None rounds to the nearest and leaves thresholds and biases where they are.
+        naive: all rows of a matrix share the scale at which its largest weight is the largest integer.
+    """
     if program == "stock":
-        return _stock_candidates(neurons, synapses, bits)
-    return _bispik_candidates(neurons, synapses, bits)
+        return _stock_candidates(neurons, synapses, bits, naive=naive)
+    return _bispik_candidates(neurons, synapses, bits, match, naive=naive)
 
 
-def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
+def trained_in_integers(weight: FloatArray, bits: int) -> bool:
+    """Say whether all rows lie on lattices of integers already: training chose these, and no others will do."""
+    return bool((lattice_scales(weight, bits) > 0).all())
+
+
+def _bispik_candidates(
+    neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int, match: Match | None, *, naive: bool
+) -> Iterator[Candidate]:
     """Weights have a scale per row; the exponent on all currents steps down from the finest.
 
     Where even the lowest exponent is too much, weights are written with half as many integers, and again.
@@ -139,12 +176,50 @@ def _bispik_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bi
             yield _candidate("bispik", synapses, scale, weights, ranges, [exponent] * len(synapses), bits)
         return
     (unit,) = {s.unit for s in weighted}
-    finest: FloatArray = np.minimum(_row_scales(weighted, bits), _largest_rows(neurons, unit))
+    finest: FloatArray = np.minimum(_row_scales(weighted, bits, naive=naive), _largest_rows(neurons, unit))
+    if naive:
+        finest = np.full_like(finest, finest.min())
+    if match is not None:
+        finest = _spiking_best(synapses, finest, bits, match)
     for halvings in range(bits):
-        yield from _at_row_scales(synapses, finest / (1 << halvings), unit, bits)
+        yield from _at_row_scales(synapses, finest / (1 << halvings), unit, bits, match)
 
 
-def _row_scales(weighted: list[InputSynapses], bits: int) -> FloatArray:
+def _spiking_best(synapses: tuple[InputSynapses, ...], rows: FloatArray, bits: int, match: Match) -> FloatArray:
+    """Return by row the one of some scales around ``rows`` under which its neuron spikes most as it should."""
+    scales = np.stack([rows * factor for factor in FINER])
+    drives = [match.drive(_real_weights(synapses, _integers(synapses, rows, bits, match), rows)) for rows in scales]
+    best: FloatArray = np.take_along_axis(scales, match.chosen(drives)[None], axis=0)[0]
+    return best
+
+
+def _integers(
+    synapses: tuple[InputSynapses, ...], rows: FloatArray, bits: int, match: Match | None
+) -> list[npt.NDArray[np.int8] | None]:
+    """Round weights at scales of the rows: with feedback if there is a match, else each to the nearest."""
+
+    def rounded_to(synapse: InputSynapses) -> npt.NDArray[np.int8] | None:
+        weight = synapse.weight
+        if weight is None:
+            return None
+        if weight.ndim == 2 and match is not None:
+            return match.integers(synapse.source, Rows.of(weight), rows, bits)
+        return _rounded(weight, rows, bits)
+
+    return [rounded_to(synapse) for synapse in synapses]
+
+
+def _real_weights(
+    synapses: tuple[InputSynapses, ...], weights: Sequence[npt.NDArray[np.int8] | None], rows: FloatArray
+) -> dict[str, FloatArray | None]:
+    """Return what integers stand for in real numbers, by source."""
+    return {
+        synapse.source: None if weight is None else (weight.T / rows).T
+        for synapse, weight in zip(synapses, weights, strict=True)
+    }
+
+
+def _row_scales(weighted: list[InputSynapses], bits: int, *, naive: bool) -> FloatArray:
     """Return integer units per unit of weight that suit all weighted inputs, by row."""
     chosen: list[FloatArray] = []
     for synapse in weighted:
@@ -152,6 +227,8 @@ def _row_scales(weighted: list[InputSynapses], bits: int) -> FloatArray:
         if synapse.weight.ndim == 1:  # one weight a row: any scale that it fits is exact but for that weight
             peak = np.abs(synapse.weight)
             chosen.append(largest_integer(ONE_TO_ONE_BITS) / np.where(peak > 0, peak, 1.0))
+        elif naive:
+            chosen.append(naive_scales(Rows.of(synapse.weight), bits))
         else:
             chosen.append(row_scales(Rows.of(synapse.weight), synapse.samples, bits, per_row=True))
     least: FloatArray = np.stack(chosen).min(axis=0)
@@ -159,7 +236,7 @@ def _row_scales(weighted: list[InputSynapses], bits: int) -> FloatArray:
 
 
 def _at_row_scales(
-    synapses: tuple[InputSynapses, ...], rows: FloatArray, unit: float, bits: int
+    synapses: tuple[InputSynapses, ...], rows: FloatArray, unit: float, bits: int, match: Match | None
 ) -> Iterator[Candidate]:
     """Yield the exponents for weights of ``rows`` integer units per unit, on sources of that unit."""
     shift, one_to_one = 0, np.zeros(0, np.int8)
@@ -172,11 +249,14 @@ def _at_row_scales(
         shift = int(np.ceil(np.log2(wanted.max() / largest_integer(ONE_TO_ONE_BITS))))
         one_to_one = np.maximum(1, np.floor(wanted / 2.0**shift)).astype(np.int8)
         rows = one_to_one.astype(np.float64) * 2.0**shift * plain_unit / unit
-    weights = [one_to_one if s.weight is None else _rounded(s.weight, rows, bits) for s in synapses]
+    integers = _integers(synapses, rows, bits, match)
+    moves = None if match is None else match.placed(match.drive(_real_weights(synapses, integers, rows)))
+    weights = [one_to_one if weight is None else weight for weight in integers]
     ranges = _ranges(synapses, weights, len(rows))
     for exponent in range(MAXIMAL_EXPONENT, max(-1, -shift - 1), -1):
         exponents = [exponent + shift if s.weight is None else exponent for s in synapses]
-        yield _candidate("bispik", synapses, rows * unit * float(1 << exponent), weights, ranges, exponents, bits)
+        scale = rows * unit * float(1 << exponent)
+        yield replace(_candidate("bispik", synapses, scale, weights, ranges, exponents, bits), moves=moves)
 
 
 def _rounded(weight: FloatArray, rows: FloatArray, bits: int) -> npt.NDArray[np.int8]:
@@ -199,7 +279,9 @@ def _largest_rows(neurons: Neurons, unit: float) -> FloatArray:
     return rows
 
 
-def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int) -> Iterator[Candidate]:
+def _stock_candidates(
+    neurons: Neurons, synapses: tuple[InputSynapses, ...], bits: int, *, naive: bool
+) -> Iterator[Candidate]:
     """Lava's exponent is fixed and all neurons share a threshold, so weights carry the differences between rows."""
     share = 1.0 / neurons.threshold.astype(np.float64)
     normal = [_column(s, neurons.size) * share[:, None] for s in synapses]
@@ -207,8 +289,13 @@ def _stock_candidates(neurons: Neurons, synapses: tuple[InputSynapses, ...], bit
         np.ones((1, 1)) if matrix.shape[1] == 1 else s.samples for s, matrix in zip(synapses, normal, strict=True)
     ]
     widths = [bits if s.weight is not None and s.weight.ndim == 2 else ONE_TO_ONE_BITS for s in synapses]
+
+    def suits(weight: Rows, x: FloatArray, width: int) -> float:
+        found = naive_scales(weight, width) if naive else row_scales(weight, x, width, per_row=False)
+        return float(found[0])
+
     wanted = min(
-        float(row_scales(Rows.of(weight), x, width, per_row=False)[0]) * s.unit
+        suits(Rows.of(weight), x, width) * s.unit
         for s, weight, x, width in zip(synapses, normal, inputs, widths, strict=True)
     )
     threshold = max(1, min(STOCK_THRESHOLD_MAX, int(wanted - 0.5)))

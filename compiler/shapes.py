@@ -125,16 +125,22 @@ class NetworkShape:
 def program_shape(program: QuantizedProgram) -> NetworkShape:
     """Return the shape of a quantised program."""
     on_chip = (node for node in program.nodes if not (isinstance(node, IntegerReadout) and not node.on_chip))
-    nodes = _node_shapes(tuple(on_chip), bits=program.bits, program=program.neuron_program)
+    nodes = _node_shapes(tuple(on_chip), bits=program.bits, program=program.neuron_program, node_bits={})
     return network_shape(nodes, steps_per_token=program.steps_per_token, window=program.window)
 
 
 def graph_shape(
-    graph: SpikingGraph, *, bits: int, window: int, neuron_program: NeuronProgram = "bispik", head_on_chip: bool = True
+    graph: SpikingGraph,
+    *,
+    bits: int,
+    window: int,
+    neuron_program: NeuronProgram = "bispik",
+    head_on_chip: bool = True,
+    node_bits: Mapping[str, int] | None = None,
 ) -> NetworkShape:
-    """Return the shape that a graph will have once it is quantised to ``bits`` per weight."""
+    """Return the shape that a graph will have once it is quantised to ``bits`` per weight, or to ``node_bits``."""
     on_chip = (node for node in graph.nodes if head_on_chip or not isinstance(node, Readout))
-    nodes = _node_shapes(tuple(on_chip), bits=bits, program=neuron_program)
+    nodes = _node_shapes(tuple(on_chip), bits=bits, program=neuron_program, node_bits=node_bits or {})
     return network_shape(nodes, steps_per_token=graph.steps_per_token, window=window)
 
 
@@ -147,8 +153,12 @@ def network_shape(nodes: Iterable[NodeShape], *, steps_per_token: int, window: i
 
 
 def _node_shapes(
-    nodes: tuple[Node, ...] | tuple[IntegerNode, ...], bits: int, program: NeuronProgram
+    nodes: tuple[Node, ...] | tuple[IntegerNode, ...],
+    bits: int,
+    program: NeuronProgram,
+    node_bits: Mapping[str, int],
 ) -> Iterable[NodeShape]:
+    """Integers know their bits themselves; ``bits`` and ``node_bits`` are for graphs."""
     sizes = {node.name: node.size for node in nodes}
     host = {node.name for node in nodes if isinstance(node, Injection | IntegerInjection)}
     spikes: dict[str, Spikes] = {
@@ -158,11 +168,12 @@ def _node_shapes(
         if isinstance(node, Injection | IntegerInjection):
             continue
         if isinstance(node, Population | IntegerPopulation):
-            inputs = tuple(_projection_shape(entry, sizes, host, bits) for entry in node.inputs)
+            width = node_bits.get(node.name, bits)
+            inputs = tuple(_projection_shape(entry, sizes, host, width) for entry in node.inputs)
             runs = node.neurons.program if isinstance(node, IntegerPopulation) else program
             yield NodeShape(name=node.name, kind="population", size=node.size, inputs=inputs, program=runs)
         elif isinstance(node, Readout | IntegerReadout):
-            stored = node.bits if isinstance(node, IntegerReadout) else bits
+            stored = node.bits if isinstance(node, IntegerReadout) else node_bits.get(node.name, bits)
             inputs = (_dense(node.source, sizes, stored),)
             yield NodeShape(name=node.name, kind="readout", size=node.size, inputs=inputs, program=program)
         elif isinstance(node, Join | IntegerJoin):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.calibrate import largest_integer
-from bispik.compiler.calibration import calibrate
 from bispik.compiler.fixed_point import DECAY_ONE, MEMBRANE_MAX, STOCK_BIAS_MAX, STOCK_EXPONENT
 from bispik.compiler.lift import lift
 from bispik.compiler.program import (
@@ -15,9 +16,10 @@ from bispik.compiler.program import (
     IntegerPopulation,
     QuantizedProgram,
 )
-from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize import quantize
 from bispik.compiler.quantize_input import TABLE_MAX
 from bispik.compiler.quantize_neurons import ONE_TO_ONE_BITS
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.models.bispikclm.checkpoint import Checkpoint
 from bispik.models.bispikclm.integer_scales import (
     IntegerLimits,
@@ -36,14 +38,13 @@ def training_scales(
     Args:
         checkpoint: the network.
         token_ids: calibration text, (sequences, tokens), at most the window long.
-        options: bits, neuron program and window of the program that the network is trained for.
+        options: bits, neuron program and window of the program that the network is trained for. Weights are rounded to
+            the nearest, as training rounds them.
 
     Raises:
         BispikError: if the network cannot be compiled, or not with these options.
     """
-    graph = lift(checkpoint)
-    program = quantize(graph, calibrate(graph, token_ids, options.seed), options)
-    return scales_of(program, checkpoint)
+    return scales_of(quantize(lift(checkpoint), token_ids, replace(options, rounding="nearest")), checkpoint)
 
 
 def scales_of(program: QuantizedProgram, checkpoint: Checkpoint) -> IntegerScales:

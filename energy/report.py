@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -70,6 +70,13 @@ class ReportInput:
         return account(self.mapped, self.counts, self.energy.profile, other)
 
 
+def widths(bits: Iterable[int]) -> str:
+    """Return widths in words: "8 bits", "2 to 8 bits"."""
+    found = sorted(set(bits))
+    span = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"{span} bit{'' if found == [1] else 's'}"
+
+
 def render_html(report: ReportInput) -> str:
     """Return the report as one HTML page that loads nothing and runs no script."""
     return template("report.html.j2").render(_context(report))
@@ -103,6 +110,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "report": report,
         "mapped": mapped,
         "program": program,
+        "widths": widths(program.bits_by_node.values()),
         "counts": counts,
         "energy": energy,
         "profile": energy.profile,

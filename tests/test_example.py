@@ -60,12 +60,22 @@ def test_sixty_four_tokens_give_the_same_spikes_and_membranes(
     assert_same(on_sim, run(mapped, backend))
 
 
-def test_integers_lose_less_than_three_percent(compiled: Path) -> None:
+def test_eight_bits_lose_less_than_one_percent(compiled: Path) -> None:
     report = json.loads((compiled / "report.json").read_text())
     found = report["quantization"]
     assert found["tokens"] >= 2000
-    assert found["bpb_integer"] <= 1.03 * found["bpb_float"]
+    assert found["bpb_integer"] <= 1.01 * found["bpb_float"]
     assert found["bpb_float"] < 2.3
+
+
+@pytest.mark.parametrize(("bits", "most"), [(6, 0.02), (4, 0.05)])
+def test_few_bits_lose_little_without_training(
+    bits: int, most: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert compile_main([str(EXAMPLE / "checkpoint.pt"), "--bits", str(bits), "--json", "-o", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["quantization"]
+    assert found["bpb_integer"] <= (1 + most) * found["bpb_float"]
 
 
 def test_it_takes_at_most_thirty_percent_more_neurocores_than_it_must(mapped: MappedProgram) -> None:

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from bispik.backends.registry import open_session
-from bispik.compiler.calibration import calibrate
 from bispik.compiler.float_network import run_float
 from bispik.compiler.graph import Population
 from bispik.compiler.lift import lift
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.program import IntegerNorm, IntegerPopulation
-from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize import quantize
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.models.bispikclm.checkpoint import load_checkpoint
 from tests.third_party import L, T, V, third_party_checkpoint, third_party_run
 
@@ -46,7 +46,7 @@ def test_the_layout_keeps_its_spikes_and_its_bits(tmp_path: Path, seed: int) -> 
         expected = spikes[f"{int(block.removeprefix('block_'))}.{PARTS[part]}"].reshape(T, 2, L, -1)
         np.testing.assert_array_equal(activity.outputs[node.name], expected.numpy(), err_msg=node.name)
 
-    program = quantize(graph, calibrate(graph, ids), QuantizeOptions(window=L))
+    program = quantize(graph, ids, QuantizeOptions(window=L))
     assert len(program.of_kind(IntegerNorm)) == 4
     probes = [population.name for population in program.of_kind(IntegerPopulation)]
     runs = {}

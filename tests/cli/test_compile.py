@@ -303,3 +303,34 @@ def assert_refused(capsys: Capture, message: str, arguments: list[str]) -> None:
     assert printed.out == ""
     assert len(printed.err.strip().splitlines()) == 1
     assert re.search(message, printed.err), printed.err
+
+
+def test_a_budget_chooses_bits_and_populations_are_ranked(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    values = compile_json(capsys, model_folder / "ckpt.pt", "-o", tmp_path, "--bits", "4", "--budget", "bpb=2%")
+    found = values["quantization"]
+    assert set(found["bits_by_node"].values()) <= {1, 2, 3, 4}
+    assert found["bpb_integer"] < 1.05 * found["bpb_float"]
+    divergences = [loss["divergence"] for loss in found["losses"]]
+    assert divergences == sorted(divergences, reverse=True)
+    assert {loss["name"] for loss in found["losses"]} >= found["bits_by_node"].keys()
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("chips=0", "--budget chips=0: no network fits into that"),
+        ("chips=few", r"give chips=N, neurocores=N or bpb=P%"),
+        ("bpb=1", r"give chips=N, neurocores=N or bpb=P%"),
+        ("bpb=0.000001%", r"with 2 bits everywhere the integers already lose [\d.]+%"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(
+    model_folder: Path, tmp_path: Path, capsys: Capture, budget: str, message: str
+) -> None:
+    arguments = [str(model_folder / "ckpt.pt"), "-o", str(tmp_path / "out"), "--bits", "2", "--budget", budget]
+    assert_refused(capsys, message, arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_takes_weights(capsys: Capture) -> None:
+    assert_refused(capsys, "leave out --dry-run", ["--config", "opt-125m", "--dry-run", "--budget", "chips=1"])

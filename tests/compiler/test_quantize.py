@@ -15,7 +15,6 @@ from bispik.backends.sim import SimSession
 from bispik.backends.verify import verify
 from bispik.compiler.bounds import OutputRange, current_range, membrane_bound, output_ranges
 from bispik.compiler.calibrate import Rows, largest_integer, rounded, row_scales
-from bispik.compiler.calibration import Calibration, calibrate
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.float_network import run_float
 from bispik.compiler.graph import Neurons, Reset, Spikes, SpikingGraph
@@ -28,8 +27,9 @@ from bispik.compiler.program import (
     NeuronProgram,
     QuantizedProgram,
 )
-from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize import quantize
 from bispik.compiler.quantize_neurons import integer_neurons
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.models.errors import BispikError
 from tests.checkpoints import random_checkpoint
 from tests.neurons import run_neurons
@@ -37,10 +37,10 @@ from tests.neurons import run_neurons
 WINDOW = 12
 
 
-def network(seed: int = 0, **switches: Any) -> tuple[SpikingGraph, Calibration]:
+def network(seed: int = 0, **switches: Any) -> tuple[SpikingGraph, npt.NDArray[np.int64]]:
     graph = lift(random_checkpoint(seed, **switches))
     tokens = np.random.default_rng(seed).integers(0, 23, (3, WINDOW))
-    return graph, calibrate(graph, tokens)
+    return graph, tokens
 
 
 def options(bits: int = 8, neurons: NeuronProgram = "bispik") -> QuantizeOptions:
@@ -111,8 +111,8 @@ SWITCHES = [
 
 @pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
 def test_no_input_can_drive_a_membrane_out_of_24_bits(switches: dict[str, Any], neurons: NeuronProgram) -> None:
-    graph, calibrated = network(**switches)
-    program = quantize(graph, calibrated, options(neurons=neurons))
+    graph, text = network(**switches)
+    program = quantize(graph, text, options(neurons=neurons))
     ranges = output_ranges(program.nodes, program.window)
     for population in program.of_kind(IntegerPopulation):
         if population.sources == (program.injection.name,):
@@ -139,26 +139,24 @@ def worst_case_saturations(
 
 @pytest.mark.parametrize(("switches", "neurons"), SWITCHES)
 def test_eight_bits_keep_most_spikes_and_never_saturate(switches: dict[str, Any], neurons: NeuronProgram) -> None:
-    graph, calibrated = network(**switches)
-    program = quantize(graph, calibrated, options(neurons=neurons))
+    graph, text = network(**switches)
+    program = quantize(graph, text, options(neurons=neurons))
     tokens = np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1)
     assert verify(graph, program, tokens, 100).spike_agreement > 0.85
     assert not any(SimSession(program).feed(tokens[:WINDOW]).saturations.values())
 
 
 def test_more_bits_agree_better_with_the_float_network() -> None:
-    graph, calibrated = network(current_norm="batch")
+    graph, text = network(current_norm="batch")
     tokens = np.random.default_rng(6).integers(0, 23, 5 * WINDOW + 1)
-    agreement = [
-        verify(graph, quantize(graph, calibrated, options(bits)), tokens, 100).spike_agreement for bits in (8, 4, 2)
-    ]
+    agreement = [verify(graph, quantize(graph, text, options(bits)), tokens, 100).spike_agreement for bits in (8, 4, 2)]
     assert agreement == sorted(agreement, reverse=True)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_weights_stay_within_their_bits(bits: int) -> None:
-    graph, calibrated = network(current_norm="batch")
-    program = quantize(graph, calibrated, options(bits))
+    graph, text = network(current_norm="batch")
+    program = quantize(graph, text, options(bits))
     dense = [
         projection.weight
         for population in program.of_kind(IntegerPopulation)
@@ -172,8 +170,8 @@ def test_weights_stay_within_their_bits(bits: int) -> None:
 
 
 def test_stock_neurons_share_one_threshold_that_lava_can_represent() -> None:
-    graph, calibrated = network(current_norm="batch", reset="zero")
-    for population in quantize(graph, calibrated, options(neurons="stock")).of_kind(IntegerPopulation):
+    graph, text = network(current_norm="batch", reset="zero")
+    for population in quantize(graph, text, options(neurons="stock")).of_kind(IntegerPopulation):
         neurons = population.neurons
         assert len(set(neurons.threshold.tolist())) == 1
         assert neurons.threshold[0] % 64 == 0
@@ -185,10 +183,10 @@ def test_stock_neurons_share_one_threshold_that_lava_can_represent() -> None:
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
 def test_stock_refuses_ternary_spikes(reset: str) -> None:
-    graph, calibrated = network(spikes="ternary", reset=reset)
+    graph, text = network(spikes="ternary", reset=reset)
     message = r"--neurons stock: .* only spikes 0 or 1, but 17 populations .* \(the first is embed\).*--neurons bispik"
     with pytest.raises(BispikError, match=message):
-        quantize(graph, calibrated, options(neurons="stock"))
+        quantize(graph, text, options(neurons="stock"))
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
@@ -196,8 +194,8 @@ def test_stock_refuses_ternary_spikes(reset: str) -> None:
 def test_ternary_networks_of_every_length_keep_their_spikes(reset: str, steps: int) -> None:
     # One layer: free-running networks drift apart from layer to layer.
     switches: dict[str, Any] = {"spikes": "ternary", "reset": reset, "steps_per_token": steps, "current_norm": "batch"}
-    graph, calibrated = network(num_layers=1, **switches)
-    program = quantize(graph, calibrated, options())
+    graph, text = network(num_layers=1, **switches)
+    program = quantize(graph, text, options())
     tokens = np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1)
     found = verify(graph, program, tokens, 100)
     assert found.spike_agreement > 0.85
@@ -209,14 +207,14 @@ def test_ternary_networks_of_every_length_keep_their_spikes(reset: str, steps: i
 
 
 def test_stock_refuses_a_stream_that_its_shared_threshold_cannot_resolve() -> None:
-    graph, calibrated = network(**THIRD_PARTY)
+    graph, text = network(**THIRD_PARTY)
     with pytest.raises(BispikError, match=r"block_00/sum: .* units too different .* --neurons bispik"):
-        quantize(graph, calibrated, options(neurons="stock"))
+        quantize(graph, text, options(neurons="stock"))
 
 
 def test_a_stream_takes_the_finest_unit_that_all_its_readers_can_take() -> None:
-    graph, calibrated = network(**THIRD_PARTY)
-    stream = quantize(graph, calibrated, options()).node("stream")
+    graph, text = network(**THIRD_PARTY)
+    stream = quantize(graph, text, options()).node("stream")
     assert isinstance(stream, IntegerJoin)
     largest = np.abs(run_float(graph, np.random.default_rng(0).integers(0, 23, (3, WINDOW))).outputs["stream"]).max()
     assert 2**6 * largest < stream.maximum < 2**15
@@ -225,8 +223,8 @@ def test_a_stream_takes_the_finest_unit_that_all_its_readers_can_take() -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_weights_behind_a_norm_use_all_their_bits(bits: int) -> None:
     """A norm's fractions are room enough: its readers' weights must not be cut down to make more."""
-    graph, calibrated = network(**THIRD_PARTY)
-    program = quantize(graph, calibrated, options(bits=bits))
+    graph, text = network(**THIRD_PARTY)
+    program = quantize(graph, text, options(bits=bits))
     norms = {norm.name for norm in program.of_kind(IntegerNorm)}
     readers = [node for node in program.of_kind(IntegerPopulation) if norms & set(node.sources)]
     assert len(readers) == 8
@@ -239,8 +237,8 @@ def test_weights_behind_a_norm_use_all_their_bits(bits: int) -> None:
 def test_a_stream_that_spikes_would_push_past_16_bits_takes_a_coarser_unit() -> None:
     """The embedding alone fits units of 2^-10 by a hair; every block's spikes are worth 1,024 of them."""
     switches = {**THIRD_PARTY, "ffn_output_spike": True, "block_output_spike": False}
-    graph, calibrated = network(2, input_scale=16.05, **switches)
-    program = quantize(graph, calibrated, QuantizeOptions(window=WINDOW, head_on_chip=False))
+    graph, text = network(2, input_scale=16.05, **switches)
+    program = quantize(graph, text, QuantizeOptions(window=WINDOW, head_on_chip=False))
     joins = program.of_kind(IntegerJoin)
     assert 2 * joins[0].maximum < 2**15 < 2 * joins[1].maximum
     assert joins[1].exponents == (0, 9)
@@ -248,22 +246,22 @@ def test_a_stream_that_spikes_would_push_past_16_bits_takes_a_coarser_unit() -> 
 
 
 def test_a_stream_that_no_unit_brings_into_16_bits_is_refused() -> None:
-    graph, calibrated = network(0, input_scale=800.0, **THIRD_PARTY)
+    graph, text = network(0, input_scale=800.0, **THIRD_PARTY)
     with pytest.raises(BispikError, match=r"stream: the residual stream reaches [\d.]+, .* 2\^-4; .* input_scale"):
-        quantize(graph, calibrated, options())
+        quantize(graph, text, options())
 
 
 def test_stock_refuses_a_soft_reset() -> None:
-    graph, calibrated = network()
+    graph, text = network()
     with pytest.raises(BispikError, match=r"--neurons stock.*use --neurons bispik"):
-        quantize(graph, calibrated, options(neurons="stock"))
+        quantize(graph, text, options(neurons="stock"))
 
 
 @pytest.mark.parametrize(("window", "bits", "message"), [(13, 8, "--window 13.*12 positions"), (12, 9, "--bits 9")])
 def test_impossible_options_are_refused(window: int, bits: int, message: str) -> None:
-    graph, calibrated = network()
+    graph, text = network()
     with pytest.raises(BispikError, match=message):
-        quantize(graph, calibrated, QuantizeOptions(window=window, bits=bits))
+        quantize(graph, text, QuantizeOptions(window=window, bits=bits))
 
 
 @given(
@@ -359,7 +357,7 @@ def test_a_row_with_hardly_any_weight_changes_nothing_for_the_others(
         checkpoint.tensors[name][0] *= factor
     graph = lift(checkpoint)
     tokens = np.random.default_rng(0).integers(0, 23, (3, WINDOW))
-    program = quantize(graph, calibrate(graph, tokens), options(neurons=neurons))
+    program = quantize(graph, tokens, options(neurons=neurons))
     found = verify(graph, program, np.random.default_rng(5).integers(0, 23, 3 * WINDOW + 1), 100)
     assert min(p.spike_agreement for p in found.populations if p.name.startswith("block_00")) > 0.8
 
@@ -370,14 +368,14 @@ def test_a_neuron_that_its_norm_silenced_stays_silent() -> None:
     checkpoint.tensors["blocks.0.attention.input_spike.bias"][0] = 0.0
     graph = lift(checkpoint)
     tokens = np.random.default_rng(0).integers(0, 23, (3, WINDOW))
-    program = quantize(graph, calibrate(graph, tokens), options())
+    program = quantize(graph, tokens, options())
     assert not SimSession(program).feed(tokens[0]).outputs["block_00/attn/input"][:, :, 0].any()
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3])
 def test_stock_neurons_take_few_bits_too(bits: int) -> None:
-    graph, calibrated = network(current_norm="batch", reset="zero")
-    assert quantize(graph, calibrated, options(bits, "stock")).bits == bits
+    graph, text = network(current_norm="batch", reset="zero")
+    assert quantize(graph, text, options(bits, "stock")).bits == bits
 
 
 def test_a_head_whose_accumulators_could_overflow_is_written_coarser() -> None:
@@ -387,9 +385,9 @@ def test_a_head_whose_accumulators_could_overflow_is_written_coarser() -> None:
     checkpoint.tensors["final_norm.weight"].fill_(1)
     table.copy_(table.sign())  # all as large as the largest: a row can reach 127 * 256 * 8 steps * 49 spikes
     graph = lift(checkpoint)
-    calibrated = calibrate(graph, np.zeros((1, 4), np.int64))
+    text = np.zeros((1, 4), np.int64)
     on_chip, on_host = (
-        quantize(graph, calibrated, QuantizeOptions(window=WINDOW, head_on_chip=head)).readout for head in (True, False)
+        quantize(graph, text, QuantizeOptions(window=WINDOW, head_on_chip=head)).readout for head in (True, False)
     )
     reached = np.abs(on_chip.weight.astype(np.int64)).sum(axis=1).max() * 8 * 49
     assert 0.95 * MEMBRANE_MAX < reached <= MEMBRANE_MAX

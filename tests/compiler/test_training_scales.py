@@ -19,13 +19,13 @@ from bispik.backends.activity import Activity, reading_of
 from bispik.backends.host import logits as host_logits
 from bispik.backends.sim import SimSession
 from bispik.compiler.calibrate import rounded
-from bispik.compiler.calibration import calibrate
 from bispik.compiler.deferred import numbers
 from bispik.compiler.graph import Population
 from bispik.compiler.lift import lift
 from bispik.compiler.program import IntegerAttention, IntegerPopulation, NeuronProgram, QuantizedProgram
-from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize import quantize
 from bispik.compiler.quantize_neurons import integer_neurons
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.compiler.training_scales import module_name, scales_of, training_scales
 from bispik.models.bispikclm.checkpoint import Checkpoint
 from bispik.models.bispikclm.integer_arithmetic import integer_weight
@@ -92,9 +92,9 @@ def test_spikes_and_logits_are_those_of_the_compiled_program(
     torch.set_num_threads(1)
     stock = stock and form["reset"] == "zero"
     checkpoint = checkpoint_of(form, seed)
-    options = QuantizeOptions(bits=bits, neuron_program="stock" if stock else "bispik", window=12)
+    options = QuantizeOptions(bits=bits, neuron_program="stock" if stock else "bispik", window=12, rounding="nearest")
     graph = lift(checkpoint)
-    program = quantize(graph, calibrate(graph, CALIBRATION), options)
+    program = quantize(graph, CALIBRATION, options)
     model = checkpoint.network().train()
     with (
         recorded_spikes(model) as spikes,
@@ -120,8 +120,8 @@ def test_scales_stay_while_the_parameters_move(stock: bool) -> None:
         attention_output_spike=True,
     )
     program_name: NeuronProgram = "stock" if stock else "bispik"
-    options = QuantizeOptions(bits=4, neuron_program=program_name, window=12)
-    before = quantize(lift(checkpoint), calibrate(lift(checkpoint), CALIBRATION), options)
+    options = QuantizeOptions(bits=4, neuron_program=program_name, window=12, rounding="nearest")
+    before = quantize(lift(checkpoint), CALIBRATION, options)
     scales = scales_of(before, checkpoint)
     generator = torch.Generator().manual_seed(3)
     moved = dataclasses.replace(
@@ -196,9 +196,9 @@ def on_the_lattice(checkpoint: Checkpoint, program: QuantizedProgram) -> Checkpo
 def test_gradients_are_those_of_the_float_network(form: dict[str, Any], stock: bool, bfloat16: bool) -> None:
     """Weights are on the integers' lattice, so that both networks spike alike but for a few places."""
     checkpoint = random_checkpoint(3, hidden_size=64, intermediate_size=96, **form)
-    options = QuantizeOptions(bits=8, neuron_program="stock" if stock else "bispik", window=12)
+    options = QuantizeOptions(bits=8, neuron_program="stock" if stock else "bispik", window=12, rounding="nearest")
     graph = lift(checkpoint)
-    program = quantize(graph, calibrate(graph, CALIBRATION), options)
+    program = quantize(graph, CALIBRATION, options)
     model = on_the_lattice(checkpoint, program).network().requires_grad_(True)
     gradients: list[dict[str, Tensor]] = []
     for mode in (nullcontext(), integer_forward(model, scales_of(program, checkpoint))):
@@ -308,8 +308,8 @@ def test_weights_put_on_the_lattice_are_found_again_on_any_text(seed: int, bits:
     if half:
         tensors = {name: t.half().float() if t.dim() > 1 else t for name, t in stored.tensors.items()}
         stored = Checkpoint(config=stored.config, tensors=tensors)
-    before = quantize(lift(checkpoint), calibrate(lift(checkpoint), text), options)
-    after = quantize(lift(stored), calibrate(lift(stored), other), options)
+    before = quantize(lift(checkpoint), text, dataclasses.replace(options, rounding="nearest"))
+    after = quantize(lift(stored), other, options)
     for one, two in zip(before.of_kind(IntegerPopulation), after.of_kind(IntegerPopulation), strict=True):
         for trained, found in zip(one.inputs, two.inputs, strict=True):
             if trained.weight is None or found.weight is None:

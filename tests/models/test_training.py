@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from bispik.cli.quantiser import quantiser
-from bispik.compiler.calibration import calibrate
 from bispik.compiler.lift import lift
 from bispik.compiler.program import IntegerPopulation, QuantizedProgram
-from bispik.compiler.quantize import QuantizeOptions, quantize
+from bispik.compiler.quantize import quantize
+from bispik.compiler.quantize_options import QuantizeOptions
 from bispik.models.bispikclm import training
 from bispik.models.bispikclm.card import write_card
 from bispik.models.bispikclm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -374,7 +374,7 @@ def test_a_hard_reset_trains_in_integers_of_both_neuron_programs(
 def compiled(checkpoint: Checkpoint, neurons: Literal["bispik", "stock"]) -> QuantizedProgram:
     graph = lift(checkpoint)
     text = np.random.default_rng(0).integers(0, 280, (4, 16))
-    return quantize(graph, calibrate(graph, text), QuantizeOptions(bits=4, neuron_program=neurons, window=16))
+    return quantize(graph, text, QuantizeOptions(bits=4, neuron_program=neurons, window=16))
 
 
 def test_the_third_party_form_trains(finished: tuple[TrainingRun, Log], tmp_path: Path) -> None:
