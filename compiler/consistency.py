@@ -17,6 +17,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.compiler.schedule import skews
 from bispik.models.errors import BispikError
 
 EXPONENT_MAX = 30
@@ -69,6 +70,7 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
     Raises:
         BispikError: naming the node.
     """
+    _expect(dict(mapped.skew) == skews(mapped.program), where, "its skews are not those of its nodes")
     nodes = {node.name: node for node in mapped.program.nodes}
     stored = dict.fromkeys(nodes, 0)
     for part in (part for core in mapped.neurocores for part in core.slices):
@@ -90,7 +92,6 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
         _expect(
             stored[node.name] == (0 if on_host else rows), f"{where}: {node.name}", "not on neurocores exactly once"
         )
-        _expect(on_host or node.name in mapped.skew, f"{where}: {node.name}", "its skew is missing")
 
 
 def _expect(fits: bool, where: str, message: str) -> None:
