@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
+from bispik.cli.logs import add_logging, told
 from bispik.compiler.mapping import ResourceUse
 from bispik.compiler.target import Target, load_target
 from bispik.models.errors import BispikError
@@ -19,9 +22,28 @@ from bispik.models.errors import BispikError
 USER_ERROR = 2
 """Exit code for wrong input; a bug ends with Python's own 1."""
 
+ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
+"""Signals that ask a command to end: it cleans up first."""
+
+
+class Ended(BaseException):
+    """One of the signals in `ENDING` came; like KeyboardInterrupt, nobody catches it but to clean up."""
+
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
+        super().__init__(self.name)
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors look like all others: one line on stderr, exit code 2."""
+    """An argument parser whose errors look like all others: one line on stderr, exit code 2.
+
+    It has the options of every command; see `bispik.cli.logs`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        add_logging(self)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print one line and leave."""
@@ -83,11 +105,12 @@ def limits(resources: Sequence[ResourceUse]) -> dict[str, dict[str, Any]]:
     }
 
 
-def run(program: str, action: Callable[[], int]) -> int:
-    """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130."""
+def run(program: str, options: argparse.Namespace, action: Callable[[], int]) -> int:
+    """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130, SIGTERM 143."""
     try:
-        code = action()
-        sys.stdout.flush()
+        with ended_by_signals(), told(program, options):
+            code = action()
+            sys.stdout.flush()
         return code
     except BispikError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -99,3 +122,29 @@ def run(program: str, action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
+    except Ended as ended:
+        print(f"{program}: ended by {ended.name}; nothing half-written is left", file=sys.stderr)
+        return ended.code
+
+
+@contextmanager
+def ended_by_signals() -> Generator[None]:
+    """Raise `Ended` where one of the signals in `ENDING` comes during the block, once."""
+
+    def end(number: int, _frame: object) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)  # what cleans up is not to be ended in its turn
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    ignored = {number for number, handler in before.items() if handler is signal.SIG_IGN}  # as under nohup
+    try:
+        for number in before.keys() - ignored:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

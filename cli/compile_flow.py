@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -15,8 +16,9 @@ import numpy.typing as npt
 
 from bispik.backends.verify import verify
 from bispik.cli import text
+from bispik.cli.kept_stages import NOTHING_KEPT, KeptStages, compile_digest, source_files
 from bispik.compiler.artifact import save_program
-from bispik.compiler.calibration import calibrate
+from bispik.compiler.calibration import Calibration, calibrate
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
 from bispik.compiler.float_network import Progress
 from bispik.compiler.graph import Injection, SpikingGraph
@@ -24,17 +26,19 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.plan import Plan, map_program, plan, require_room
-from bispik.compiler.program import NeuronProgram
+from bispik.compiler.program import NeuronProgram, QuantizedProgram, Verification
 from bispik.compiler.quantize import QuantizeOptions, check_options, quantize
 from bispik.compiler.shapes import graph_shape
 from bispik.compiler.store import ArrayStore
 from bispik.compiler.target import Target
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.errors import BispikError
-from bispik.models.files import read_text, written_whole
+from bispik.models.files import read_text, same_file, written_whole
 
 M_MMAP_THRESHOLD, LARGE_ARRAY = -3, 8 << 20
 """glibc's name of a limit, and bytes from which on an array has pages of its own."""
+
+LOG = logging.getLogger(__name__)
 
 STAGES = ("lift", "nir", "quantize", "map")
 """Stages whose result ``--dump-after`` can write."""
@@ -57,6 +61,8 @@ class CompileRequest:
     tokenizer: Path | None
     dump_after: str | None
     seed: int
+    resume: bool = False
+    """Whether finished stages are kept until all are done; see `bispik.cli.kept_stages`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,10 +112,13 @@ class Stages:
     def __call__(self, name: str, title: str) -> Generator[None]:
         """Time a block as the stage ``name``; ``title`` says what it does."""
         self.show(title)
+        LOG.info("%s", title, extra={"facts": {"stage": name}})
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
         self.peak_bytes[name] = peak_resident_bytes()
+        facts = {"stage": name, "seconds": self.seconds[name], "peak_bytes": self.peak_bytes[name]}
+        LOG.info("%s took %.2f s", name, self.seconds[name], extra={"facts": facts})
 
     def progress(self, title: str) -> Progress:
         """Return what shows how far a part of a stage is."""
@@ -130,20 +139,52 @@ def load_graph(request: CompileRequest) -> SpikingGraph:
     return lift(checkpoint, read_text(found, "tokeniser") if found else "")
 
 
-def compile_network(request: CompileRequest, stages: Stages, prompt: str | None = None) -> Compiled:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenNir:
+    """That ``model.nir`` is whole."""
+
+    nodes: int
+
+
+def request_digest(request: CompileRequest) -> str:
+    """Return a digest of all that a compile's result follows from."""
+    beside = (
+        text.beside(request.source, request.calibration, "calibration.txt"),
+        text.beside(request.source, request.held_out, "heldout.txt"),
+        text.beside(request.source, request.tokenizer, "tokenizer.json"),
+    )
+    options = {
+        "target": request.target,
+        "system": request.system,
+        "bits": request.bits,
+        "neurons": request.neurons,
+        "window": request.window,
+        "head_on_chip": request.head_on_chip,
+        "seed": request.seed,
+        "files": tuple("" if path is None else path.name for path in beside),
+    }
+    files = [*source_files(request.source), *(path for path in beside if path is not None)]
+    return compile_digest(files, options)
+
+
+def compile_network(
+    request: CompileRequest, stages: Stages, prompt: str | None = None, kept: KeptStages = NOTHING_KEPT
+) -> Compiled:
     """Compile, verify, and write ``model.nir`` and ``program.bspk`` into the output folder.
 
     Args:
         request: what the user asks for.
         stages: times the stages.
         prompt: what will be run on the program; one that cannot run is refused before any work.
+        kept: what an earlier run that was interrupted has made.
 
     Raises:
         BispikError: for wrong input; nothing half-written is left behind.
     """
     _return_freed_arrays()
     with stages("lift", "reading the network"):
-        graph = load_graph(request)
+        nir = kept.file("model.nir", request.output)
+        graph = read_nir(nir) if kept.has("nir") else load_graph(request)
         options = _options(request, graph)
     _dump(request, "lift", lambda: describe_graph(graph))
     require_room(_plan(request, graph, options))
@@ -151,25 +192,45 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
         text.check_prompt(text.encode(graph.tokenizer, prompt, "the prompt"), options.window)
     calibration, held_out = _texts(request, graph, options.window)
     with stages("nir", "writing and reading NIR"):
-        nir = request.output / "model.nir"
-        nodes = write_nir(graph, nir)
-        graph = read_nir(nir)
-    _dump(request, "nir", lambda: describe_graph(graph))
+        written = kept.result("nir", WrittenNir, lambda: WrittenNir(nodes=write_nir(graph, nir)))
+        exported = read_nir(nir)
+        if nir.parent != request.output:
+            same_file(nir, request.output / "model.nir")
+    _dump(request, "nir", lambda: describe_graph(exported))
     with stages("calibrate", "calibrating"):
-        calibrated = calibrate(graph, calibration, request.seed, stages.progress("calibrating"))
+        watch = stages.progress("calibrating")
+        calibrated = kept.result(
+            "calibrate", Calibration, lambda: calibrate(exported, calibration, request.seed, watch)
+        )
     with stages("quantize", "quantising"), ArrayStore(request.output) as store:
-        program = quantize(graph, calibrated, options, keep=store.keep, progress=stages.progress("quantising"))
+        seen = stages.progress("quantising")
+        program = kept.result(
+            "quantize",
+            QuantizedProgram,
+            lambda: quantize(exported, calibrated, options, keep=store.keep, progress=seen),
+        )
     _dump(request, "quantize", lambda: describe_program(program))
     with stages("map", "mapping to neurocores"):
-        mapped = map_program(program, request.target, request.system, calibrated.mean_outputs, request.seed)
+        means = calibrated.mean_outputs
+        mapped = kept.result(
+            "map", MappedProgram, lambda: map_program(program, request.target, request.system, means, request.seed)
+        )
     _dump(request, "map", lambda: describe_mapping(mapped))
     with stages("verify", "comparing integers with floats on held-out text"):
-        ids, watch = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
-        verification = verify(graph, program, ids, held_out.num_bytes, watch)
+        ids, compared = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
+        verification = kept.result(
+            "verify", Verification, lambda: verify(exported, program, ids, held_out.num_bytes, compared)
+        )
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
-    return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds, peak_bytes=stages.peak_bytes)
+    return Compiled(
+        graph=exported,
+        mapped=mapped,
+        nir_nodes=written.nodes,
+        seconds=stages.seconds,
+        peak_bytes=stages.peak_bytes,
+    )
 
 
 def _options(request: CompileRequest, graph: SpikingGraph) -> QuantizeOptions:

@@ -11,8 +11,10 @@ from rich.console import Console
 from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
-from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
+from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, request_digest
 from bispik.cli.execute import check_new_tokens, run_program, text_of
+from bispik.cli.kept_stages import kept_stages
+from bispik.cli.stream_options import EMITTED
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
@@ -29,9 +31,14 @@ def compile_and_report(options: argparse.Namespace) -> int:
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()
-    with folder_written_whole(options.out) as folder, progress(terminal) as show:
+    digest = (lambda: request_digest(request)) if request.resume else None
+    with (
+        kept_stages(options.out, digest) as kept,
+        folder_written_whole(options.out, others=tuple(EMITTED.values())) as folder,
+        progress(terminal) as show,
+    ):
         stages = Stages(show)
-        compiled = compile_network(replace(request, output=folder), stages, options.prompt)
+        compiled = compile_network(replace(request, output=folder), stages, options.prompt, kept)
         with stages("run", f"running on {options.run or 'sim'}"):
             ran = _run(options, compiled, sampling)
         with stages("report", "accounting for energy and writing the reports"):
@@ -60,6 +67,7 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         tokenizer=options.tokenizer,
         dump_after=options.dump_after,
         seed=options.seed,
+        resume=options.resume,
     )
 
 

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-report", lambda: _report(options))
+    return run("bispik-report", options, lambda: _report(options))
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -36,6 +36,10 @@ NETWORK: Mapping[str, Any] = {
 """Options that only networks in NIR have when they are compiled, with their defaults."""
 
 
+EMITTED: Mapping[str, str] = {"netx": "network.net", "onnx": "network.onnx"}
+"""Files of other tools, by the name of ``--emit``."""
+
+
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add the options that give a network in NIR its meaning."""
     group = parser.add_argument_group("networks in NIR, of other tools")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+from h5py import h5o
 
 from bispik.models.errors import BispikError
 
@@ -29,7 +30,7 @@ FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 TOO_LARGE = 3
 """Exit code of a walk that ran out of memory."""
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; import bispik.compiler.hdf5_guard as guard; guard.walk(sys.argv[1])"
+START = "import sys; sys.path[:] = sys.argv[2:]; import bispik.compiler.hdf5_guard as guard; guard.walk(sys.argv[1])"
 """The folders to import from are those of this process, and not the current one, where strangers' files may lie."""
 
 
@@ -40,7 +41,7 @@ def require_readable(path: Path, seconds: float = SECONDS) -> None:
         BispikError: if it hangs, crashes, or takes more memory than a file of that size may.
     """
     size = path.stat().st_size
-    command = [sys.executable, "-c", _START, str(path.absolute()), *sys.path]
+    command = [sys.executable, "-c", START, str(path.absolute()), *sys.path]
     limit = seconds + size / BYTES_PER_SECOND
     try:
         quiet = subprocess.DEVNULL
@@ -101,7 +102,7 @@ def _walk(file: Any, budget: int) -> None:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     continue
                 item = group[name]
-                place = h5py.h5o.get_info(item.id).addr
+                place = h5o.get_info(item.id).addr
                 if isinstance(item, h5py.Group) and place not in seen:
                     waiting.append(item)
                 if isinstance(item, h5py.Dataset) and place not in seen:

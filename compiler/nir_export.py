@@ -51,7 +51,7 @@ def write_nir(graph: SpikingGraph, path: Path) -> int:
     tree = lower(_tied(graph))
     with written_whole(path) as temporary:
         _reserve(temporary, tree)
-        with h5py.File(temporary, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+        with h5py.File(temporary, "w", locking=False, alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
             _write_value(file, "version", nir.version)
             _write_tree(file.create_group("node"), tree)
     return sum(1 for place, _ in walk(tree) if place)

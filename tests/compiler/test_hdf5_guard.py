@@ -43,15 +43,15 @@ def test_what_is_no_hdf5_is_left_to_its_reader(tmp_path: Path) -> None:
 def test_what_libhdf5_does_not_survive_is_refused(
     code: str, message: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_guard, "_START", code)
+    monkeypatch.setattr(hdf5_guard, "START", code)
     with pytest.raises(BispikError, match=rf"a\.nir: damaged HDF5: .*{message}"):
         require_readable(path, seconds=1)
 
 
 def test_the_walk_has_a_limit_on_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = f"bytearray({hdf5_guard.MEMORY} * 2 + 64 * len(open(sys.argv[1], 'rb').read()))"
-    start = hdf5_guard._START.replace("guard.walk(", f"guard._walk = lambda file, budget: {many}; guard.walk(")
-    monkeypatch.setattr(hdf5_guard, "_START", start)
+    start = hdf5_guard.START.replace("guard.walk(", f"guard._walk = lambda file, budget: {many}; guard.walk(")
+    monkeypatch.setattr(hdf5_guard, "START", start)
     with pytest.raises(BispikError, match="of memory"):
         require_readable(path)
 

@@ -7,6 +7,7 @@ bytes of memory; and without a file written outside of its folder, a process sta
 
 from __future__ import annotations
 
+import inspect
 import random
 import resource
 import shutil
@@ -47,7 +48,8 @@ class Watch:
         if event in FORBIDDEN:
             self.seen = f"{event}{arguments!r:.200}"
         elif event == "exec" and not Path(arguments[0].co_filename).is_file():
-            asking = sys._getframe(1).f_globals.get("__name__")
+            frame = inspect.currentframe()
+            asking = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else None
             if asking not in GENERATORS:
                 self.seen = f"{asking} ran code from {arguments[0].co_filename}"
         elif event == "open" and isinstance(arguments[0], str) and isinstance(arguments[1], str):
