@@ -26,6 +26,13 @@ ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (sign
 """Signals that ask a command to end: it cleans up first."""
 
 
+REMINDER = (signal.SIGALRM,) if hasattr(signal, "setitimer") else ()
+"""The signal that comes again where the first one was lost."""
+
+RAISED_AGAIN = 1.0
+"""Seconds behind it."""
+
+
 class Ended(BaseException):
     """One of the signals in `ENDING` came; like KeyboardInterrupt, nobody catches it but to clean up."""
 
@@ -129,22 +136,41 @@ def run(program: str, options: argparse.Namespace, action: Callable[[], int]) ->
 
 @contextmanager
 def ended_by_signals() -> Generator[None]:
-    """Raise `Ended` where one of the signals in `ENDING` comes during the block, once."""
+    """Raise `Ended` where one of the signals in `ENDING` comes during the block.
+
+    An exception out of a signal is lost where Python or a library runs a callback that may not fail, as it does around
+    a fork: so it is raised again until somebody is cleaning up behind it. What cleans up is not ended in its turn.
+    """
+    came = 0
 
     def end(number: int, _frame: object) -> None:
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)  # what cleans up is not to be ended in its turn
-        raise Ended(number)
+        nonlocal came
+        came = came or number
+        for each in REMINDER:
+            signal.signal(each, end)
+            signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN)
+        if not _is_cleaning_up():
+            raise Ended(came)
 
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-    before = {number: signal.getsignal(number) for number in ENDING}
-    ignored = {number for number, handler in before.items() if handler is signal.SIG_IGN}  # as under nohup
+    before = {number: signal.getsignal(number) for number in (*ENDING, *REMINDER)}
+    ignored = {number for number in ENDING if before[number] is signal.SIG_IGN}  # as under nohup
     try:
-        for number in before.keys() - ignored:
+        for number in before.keys() - ignored - {*REMINDER}:
             signal.signal(number, end)
         yield
     finally:
+        if came and REMINDER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _is_cleaning_up() -> bool:
+    """Tell whether `Ended` was raised and is on its way."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Ended):
+        error = error.__context__
+    return error is not None
