@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-from h5py import h5o
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue] - its types leave it out
 
 from bispik.models.errors import BispikError
 
