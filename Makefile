@@ -19,7 +19,7 @@ DEMO_PROMPT := And the LORD said unto Moses,
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test test-unit test-all sanitize x86-64 arm64 lint format wheel lock clean
+.PHONY: help install demo bench test test-unit test-all audit sanitize x86-64 arm64 lint format wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,12 @@ test: lint test-unit ## Lint, and run the tests that take seconds
 test-unit: .venv/.dev ## Run the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
-test-all: lint sanitize ## Lint, and run every test
+test-all: lint sanitize audit ## Lint, and run every test
 	$(BIN)/pytest
+
+audit: .venv/.dev ## Look for known vulnerabilities and unfit licences of what is locked; says what no network could answer
+	$(BIN)/python .ci/supply_chain.py licences
+	$(BIN)/python .ci/supply_chain.py audit
 
 # $(call kernels_test,NAME,CMAKE OPTIONS,COMMAND): build the kernels' stand-alone test in build/kernels/NAME and run it.
 define kernels_test

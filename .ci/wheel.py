@@ -35,6 +35,13 @@ def main() -> None:
     check_contents(wheel, tracked)
     try_out(wheel)
     print(f"{source.relative_to(ROOT)}\n{wheel.relative_to(ROOT)}")
+    run(
+        sys.executable,
+        ".ci/supply_chain.py",
+        "sbom",
+        wheel.relative_to(ROOT),
+        wheel.relative_to(ROOT).with_suffix(".cdx.json"),
+    )
 
 
 def run(*command: object, **options: object) -> None:

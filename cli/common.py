@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
+from bispik.cli.logs import add_logging, told
 from bispik.compiler.mapping import ResourceUse
 from bispik.compiler.target import Target, load_target
 from bispik.models.errors import BispikError
@@ -19,9 +22,35 @@ from bispik.models.errors import BispikError
 USER_ERROR = 2
 """Exit code for wrong input; a bug ends with Python's own 1."""
 
+ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
+"""Signals that ask a command to end: it cleans up first."""
+
+
+REMINDER = (signal.SIGALRM,) if hasattr(signal, "setitimer") else ()
+"""The signal that comes again where the first one was lost."""
+
+RAISED_AGAIN = 1.0
+"""Seconds behind it."""
+
+
+class Ended(BaseException):
+    """One of the signals in `ENDING` came; like KeyboardInterrupt, nobody catches it but to clean up."""
+
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
+        super().__init__(self.name)
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors look like all others: one line on stderr, exit code 2."""
+    """An argument parser whose errors look like all others: one line on stderr, exit code 2.
+
+    It has the options of every command; see `bispik.cli.logs`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        add_logging(self)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print one line and leave."""
@@ -83,11 +112,12 @@ def limits(resources: Sequence[ResourceUse]) -> dict[str, dict[str, Any]]:
     }
 
 
-def run(program: str, action: Callable[[], int]) -> int:
-    """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130."""
+def run(program: str, options: argparse.Namespace, action: Callable[[], int]) -> int:
+    """Run a command; a user's error becomes one line and exit code 2, Ctrl-C exit code 130, SIGTERM 143."""
     try:
-        code = action()
-        sys.stdout.flush()
+        with ended_by_signals(), told(program, options):
+            code = action()
+            sys.stdout.flush()
         return code
     except BispikError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -99,3 +129,48 @@ def run(program: str, action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
+    except Ended as ended:
+        print(f"{program}: ended by {ended.name}; nothing half-written is left", file=sys.stderr)
+        return ended.code
+
+
+@contextmanager
+def ended_by_signals() -> Generator[None]:
+    """Raise `Ended` where one of the signals in `ENDING` comes during the block.
+
+    An exception out of a signal is lost where Python or a library runs a callback that may not fail, as it does around
+    a fork: so it is raised again until somebody is cleaning up behind it. What cleans up is not ended in its turn.
+    """
+    came = 0
+
+    def end(number: int, _frame: object) -> None:
+        nonlocal came
+        came = came or number
+        for each in REMINDER:
+            signal.signal(each, end)
+            signal.setitimer(signal.ITIMER_REAL, RAISED_AGAIN)
+        if not _is_cleaning_up():
+            raise Ended(came)
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (*ENDING, *REMINDER)}
+    ignored = {number for number in ENDING if before[number] is signal.SIG_IGN}  # as under nohup
+    try:
+        for number in before.keys() - ignored - {*REMINDER}:
+            signal.signal(number, end)
+        yield
+    finally:
+        if came and REMINDER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _is_cleaning_up() -> bool:
+    """Tell whether `Ended` was raised and is on its way."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Ended):
+        error = error.__context__
+    return error is not None

@@ -87,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--dry-run", action="store_true", help="only say what the network takes: several widths and windows"
     )
+    result.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what finished stages made in the output folder until all are done, and go on from there if the same "
+        "compile was interrupted",
+    )
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     result.add_argument("--seed", type=int, default=0, help="of calibration, placement and sampling (default: 0)")
     add_network(result)
@@ -99,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-compile", lambda: _dispatch(options))
+    return run("bispik-compile", options, lambda: _dispatch(options))
 
 
 def _dispatch(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from bispik.backends.verify import verify
 from bispik.cli import text
 from bispik.cli.emit import check_language_model, emit_nir, emit_onnx
+from bispik.cli.kept_stages import NOTHING_KEPT, KeptStages, compile_digest, source_files
 from bispik.cli.precision import LOSS_WORK, Budget, Search, loss_tokens, options_within, ranked_losses
 from bispik.compiler.artifact import save_program
 from bispik.compiler.describe import describe_graph, describe_mapping, describe_program
@@ -25,7 +27,7 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.nir_export import write_nir
 from bispik.compiler.nir_import import read_nir
 from bispik.compiler.plan import Plan, map_program, plan, require_room
-from bispik.compiler.program import NeuronProgram, QuantizedProgram
+from bispik.compiler.program import NeuronProgram, QuantizedProgram, Verification
 from bispik.compiler.quantize import quantize
 from bispik.compiler.quantize_options import QuantizeOptions, Rounding, check_options
 from bispik.compiler.shapes import graph_shape
@@ -33,10 +35,12 @@ from bispik.compiler.store import ArrayStore
 from bispik.compiler.target import Target
 from bispik.models.bispikclm.data import TokenText
 from bispik.models.errors import BispikError
-from bispik.models.files import read_text, written_whole
+from bispik.models.files import read_text, same_file, written_whole
 
 M_MMAP_THRESHOLD, LARGE_ARRAY = -3, 8 << 20
 """glibc's name of a limit, and bytes from which on an array has pages of its own."""
+
+LOG = logging.getLogger(__name__)
 
 STAGES = ("lift", "nir", "quantize", "map")
 """Stages whose result ``--dump-after`` can write."""
@@ -63,6 +67,8 @@ class CompileRequest:
     seed: int
     rounding: Rounding = "spikes"
     budget: Budget | None = None
+    resume: bool = False
+    """Whether finished stages are kept until all are done; see `bispik.cli.kept_stages`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,10 +118,13 @@ class Stages:
     def __call__(self, name: str, title: str) -> Generator[None]:
         """Time a block as the stage ``name``; ``title`` says what it does."""
         self.show(title)
+        LOG.info("%s", title, extra={"facts": {"stage": name}})
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
         self.peak_bytes[name] = peak_resident_bytes()
+        facts = {"stage": name, "seconds": self.seconds[name], "peak_bytes": self.peak_bytes[name]}
+        LOG.info("%s took %.2f s", name, self.seconds[name], extra={"facts": facts})
 
     def progress(self, title: str) -> Progress:
         """Return what shows how far a part of a stage is."""
@@ -136,20 +145,54 @@ def load_graph(request: CompileRequest) -> SpikingGraph:
     return lift(checkpoint, read_text(found, "tokeniser") if found else "")
 
 
-def compile_network(request: CompileRequest, stages: Stages, prompt: str | None = None) -> Compiled:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenNir:
+    """That ``model.nir`` is whole."""
+
+    nodes: int
+
+
+def request_digest(request: CompileRequest) -> str:
+    """Return a digest of all that a compile's result follows from."""
+    beside = (
+        text.beside(request.source, request.calibration, "calibration.txt"),
+        text.beside(request.source, request.held_out, "heldout.txt"),
+        text.beside(request.source, request.tokenizer, "tokenizer.json"),
+    )
+    options = {
+        "target": request.target,
+        "system": request.system,
+        "bits": request.bits,
+        "neurons": request.neurons,
+        "window": request.window,
+        "head_on_chip": request.head_on_chip,
+        "seed": request.seed,
+        "rounding": request.rounding,
+        "budget": "" if request.budget is None else str(request.budget),
+        "files": tuple("" if path is None else path.name for path in beside),
+    }
+    files = [*source_files(request.source), *(path for path in beside if path is not None)]
+    return compile_digest(files, options)
+
+
+def compile_network(
+    request: CompileRequest, stages: Stages, prompt: str | None = None, kept: KeptStages = NOTHING_KEPT
+) -> Compiled:
     """Compile, verify, and write ``model.nir`` and ``program.bspk`` into the output folder.
 
     Args:
         request: what the user asks for.
         stages: times the stages.
         prompt: what will be run on the program; one that cannot run is refused before any work.
+        kept: what an earlier run that was interrupted has made.
 
     Raises:
         BispikError: for wrong input; nothing half-written is left behind.
     """
     _return_freed_arrays()
     with stages("lift", "reading the network"):
-        graph = load_graph(request)
+        nir = kept.file("model.nir", request.output)
+        graph = read_nir(nir) if kept.has("nir") else load_graph(request)
         options = _options(request, graph)
     _dump(request, "lift", lambda: describe_graph(graph))
     check_language_model(graph, options.window, request.emit)
@@ -160,45 +203,73 @@ def compile_network(request: CompileRequest, stages: Stages, prompt: str | None 
     calibration, held_out = _texts(request, graph, options.window)
     judged = None if request.budget is None else _choosing_text(request, graph, options.window)
     with stages("nir", "writing and reading NIR"):
-        nir = request.output / "model.nir"
-        nodes = write_nir(graph, nir)
-        graph = read_nir(nir)
-        emit_nir(graph, options.window, request.emit, request.output)
-    _dump(request, "nir", lambda: describe_graph(graph))
+        written = kept.result("nir", WrittenNir, lambda: WrittenNir(nodes=write_nir(graph, nir)))
+        exported = read_nir(nir)
+        if nir.parent != request.output:
+            same_file(nir, request.output / "model.nir")
+        emit_nir(exported, options.window, request.emit, request.output)
+    _dump(request, "nir", lambda: describe_graph(exported))
 
     def quantized(chosen: QuantizeOptions) -> QuantizedProgram:
         with ArrayStore(request.output) as store:
-            return quantize(graph, calibration, chosen, keep=store.keep, progress=stages.progress("quantising"))
+            return quantize(exported, calibration, chosen, keep=store.keep, progress=stages.progress("quantising"))
 
     if request.budget is not None and judged is not None:
+        budget = request.budget
         with stages("budget", "searching for bits within the budget"):
             search = Search(
-                graph=graph,
+                graph=exported,
                 options=options,
                 chosen_on=judged,
-                size=lambda bits: _size(request, graph, options, bits),
+                size=lambda bits: _size(request, exported, options, bits),
                 quantized=quantized,
                 show=stages.show,
             )
-            options = options_within(request.budget, search)
+            chosen = kept.result("budget", QuantizeOptions, lambda: options_within(budget, search))
+    else:
+        chosen = options
     with stages("quantize", "quantising"):
-        program = quantized(options)
+        program = kept.result("quantize", QuantizedProgram, lambda: quantized(chosen))
     _dump(request, "quantize", lambda: describe_program(program))
     with stages("map", "mapping to neurocores"):
-        mapped = map_program(program, request.target, request.system, program.rates, request.seed)
+        mapped = kept.result(
+            "map",
+            MappedProgram,
+            lambda: map_program(program, request.target, request.system, program.rates, request.seed),
+        )
     _dump(request, "map", lambda: describe_mapping(mapped))
     with stages("verify", "comparing integers with floats on held-out text"):
-        ids, watch = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
-        verification = verify(graph, program, ids, held_out.num_bytes, watch)
-        stages.show("measuring the loss of each population")
-        alone = loss_tokens(graph, held_out, options.window, LOSS_WORK if request.budget is None else float("inf"))
-        losses = ranked_losses(graph, program, alone, held_out.num_bytes / verification.tokens)
-        verification = replace(verification, losses=losses)
+        verification = kept.result(
+            "verify", Verification, lambda: _verified(request, exported, program, held_out, options.window, stages)
+        )
         mapped = replace(mapped, program=replace(program, verification=verification))
     with stages("write", "writing the program"):
         save_program(mapped, request.output / "program.bspk")
         emit_onnx(mapped.program, request.emit, request.output)
-    return Compiled(graph=graph, mapped=mapped, nir_nodes=nodes, seconds=stages.seconds, peak_bytes=stages.peak_bytes)
+    return Compiled(
+        graph=exported,
+        mapped=mapped,
+        nir_nodes=written.nodes,
+        seconds=stages.seconds,
+        peak_bytes=stages.peak_bytes,
+    )
+
+
+def _verified(
+    request: CompileRequest,
+    graph: SpikingGraph,
+    program: QuantizedProgram,
+    held_out: TokenText,
+    window: int,
+    stages: Stages,
+) -> Verification:
+    """Hold the integers against the floats on held-out text, all of them and each population alone."""
+    ids, watch = held_out.ids.astype(np.int64), stages.progress("comparing integers with floats")
+    verification = verify(graph, program, ids, held_out.num_bytes, watch)
+    stages.show("measuring the loss of each population")
+    alone = loss_tokens(graph, held_out, window, LOSS_WORK if request.budget is None else float("inf"))
+    losses = ranked_losses(graph, program, alone, held_out.num_bytes / verification.tokens)
+    return replace(verification, losses=losses)
 
 
 def _options(request: CompileRequest, graph: SpikingGraph) -> QuantizeOptions:

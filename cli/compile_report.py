@@ -13,10 +13,11 @@ from rich.markup import escape
 from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
-from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
-from bispik.cli.emit import LANGUAGE_MODEL, PROFILES, statement
+from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, request_digest
+from bispik.cli.emit import EMITTED, LANGUAGE_MODEL, PROFILES, statement
 from bispik.cli.emit_sanafe import emit_language_model
 from bispik.cli.execute import check_new_tokens, run_program, text_of
+from bispik.cli.kept_stages import kept_stages
 from bispik.cli.precision import losses_line, parse_budget
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
@@ -34,9 +35,14 @@ def compile_and_report(options: argparse.Namespace) -> int:
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, seed=options.seed)
     check_new_tokens(options.max_new_tokens)
     terminal = console()
-    with folder_written_whole(options.out) as folder, progress(terminal) as show:
+    digest = (lambda: request_digest(request)) if request.resume else None
+    with (
+        kept_stages(options.out, digest) as kept,
+        folder_written_whole(options.out, others=EMITTED) as folder,
+        progress(terminal) as show,
+    ):
         stages = Stages(show)
-        compiled = compile_network(replace(request, output=folder), stages, options.prompt)
+        compiled = compile_network(replace(request, output=folder), stages, options.prompt, kept)
         with stages("run", f"running on {options.run or 'sim'}"):
             ran = _run(options, compiled, sampling)
         with stages("report", "accounting for energy and writing the reports"):
@@ -73,6 +79,7 @@ def _request(options: argparse.Namespace) -> CompileRequest:
         seed=options.seed,
         rounding=options.rounding,
         budget=None if options.budget is None else parse_budget(options.budget),
+        resume=options.resume,
     )
 
 

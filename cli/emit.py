@@ -24,6 +24,9 @@ LANGUAGE_MODEL = {
 }
 """What a language model becomes, by the name of ``--emit``; of ONNX, the last two files are the host's part."""
 
+EMITTED = tuple(dict.fromkeys((*NETWORK.values(), *(name for names in LANGUAGE_MODEL.values() for name in names))))
+"""Everything that ``--emit`` may write: what an earlier compile left of it goes when another one is finished."""
+
 PROFILES: Mapping[str, Profile] = {"nir-unrolled": "unrolled", "nir-soft-lowered": "soft_lowered"}
 
 

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-eval", lambda: _evaluate(options))
+    return run("bispik-eval", options, lambda: _evaluate(options))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

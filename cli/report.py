@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-report", lambda: _dispatch(options))
+    return run("bispik-report", options, lambda: _dispatch(options))
 
 
 def _dispatch(options: argparse.Namespace) -> int:

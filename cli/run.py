@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-run", lambda: _run(options))
+    return run("bispik-run", options, lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:

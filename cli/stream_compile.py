@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from bispik.backends.stream.run import StreamRun, counted_stream, run_stream
 from bispik.backends.stream.verify import verify_stream
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
-from bispik.cli.emit import NETWORK
+from bispik.cli.emit import EMITTED, NETWORK
 from bispik.cli.emit_sanafe import emit_stream
+from bispik.cli.kept_stages import KeptStages, compile_digest, kept_stages
 from bispik.cli.plan_report import plan_values, print_plan
 from bispik.cli.stream_options import ENCODING, read_sequences, refuse_options
 from bispik.cli.stream_tables import program_json, verification_table
@@ -31,7 +32,7 @@ from bispik.compiler.stream.doubts import doubts
 from bispik.compiler.stream.mapping import MappedStream, map_stream, plan_stream
 from bispik.compiler.stream.network import StreamNetwork
 from bispik.compiler.stream.nir_read import read_nir_stream
-from bispik.compiler.stream.program import StreamProgram
+from bispik.compiler.stream.program import StreamProgram, StreamVerification
 from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.stream_html import StreamReportInput, render_stream_html
@@ -63,6 +64,15 @@ FOR_TEXT = {
 """Options that only language models have, with their defaults."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """The integers against the network in real numbers."""
+
+    verification: StreamVerification
+    sent: Mapping[str, int]
+    """By population: outputs that were not 0."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledStream:
     """What came out."""
@@ -88,8 +98,13 @@ def compile_stream(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(options)
     terminal = console()
-    with folder_written_whole(options.out) as folder, progress(terminal) as show:
-        compiled = _compile(options, Stages(show), folder)
+    digest = (lambda: _digest(options)) if options.resume else None
+    with (
+        kept_stages(options.out, digest) as kept,
+        folder_written_whole(options.out, others=EMITTED) as folder,
+        progress(terminal) as show,
+    ):
+        compiled = _compile(options, Stages(show), folder, kept)
         values = _values(compiled)
         (folder / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (folder / "report.html").write_text(_page(options, compiled), encoding="utf-8")
@@ -113,28 +128,37 @@ def _dry_run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _compile(options: argparse.Namespace, stages: Stages, folder: Path) -> CompiledStream:
+def _digest(options: argparse.Namespace) -> str:
+    """Return a digest of all that a compile's result follows from."""
+    named = (
+        *("system", "bits", "neurons", "convention", "dt", "reset", "discretisation", "input_bits", "seed"),
+        *("encode", "steps", "delta_threshold", "batch"),
+    )
+    chosen = {name: getattr(options, name) for name in named}
+    files = [options.source, *([options.calib] if options.calib else [])]
+    others = {"target": target_of(options), "range": tuple(options.input_range or ())}
+    return compile_digest(files, {**chosen, **others, "files": tuple(path.name for path in files)})
+
+
+def _compile(options: argparse.Namespace, stages: Stages, folder: Path, kept: KeptStages) -> CompiledStream:
     target = target_of(options)
     profile = load_profile(options.profile or default_profile(target.name))
     with stages("read", "reading the network"):
         network = _network(options)
     with stages("quantize", "quantising"):
-        program = _quantized(options, network)
+        program = kept.result("quantize", StreamProgram, lambda: _quantized(options, network))
         require_room(plan_stream(program, target, options.system))
         _emit(options, program, folder)
     with stages("verify", "comparing integers with floats"):
         sequences, description = _sequences(options, program)
-        sent = dict.fromkeys((population.name for population in program.populations), 0)
-
-        def see(activity: StreamActivity) -> None:
-            for name, outputs in activity.sent.items():
-                sent[name] += int(np.count_nonzero(outputs))
-
-        program = replace(program, verification=verify_stream(network, program, sequences, description, see))
+        verified = kept.result("verify", Verified, lambda: _verified(network, program, sequences, description))
+        program = replace(program, verification=verified.verification)
     with stages("map", "mapping to neurocores"):
         steps = sum(len(values) for values in sequences)
-        rates = {p.name: sent[p.name] / (steps * p.size) for p in program.populations}
-        mapped = map_stream(program, target, options.system, rates, options.seed)
+        rates = {p.name: verified.sent[p.name] / (steps * p.size) for p in program.populations}
+        mapped = kept.result(
+            "map", MappedStream, lambda: map_stream(program, target, options.system, rates, options.seed)
+        )
     with stages("account", "accounting for energy"):
         outputs, counts = _counted(mapped, sequences)
         energy = stream_account(mapped, counts, profile)
@@ -156,6 +180,16 @@ def _compile(options: argparse.Namespace, stages: Stages, folder: Path) -> Compi
         run=run,
         seconds=stages.seconds,
     )
+
+
+def _verified(network: StreamNetwork, program: StreamProgram, sequences: Sequence[Steps], description: str) -> Verified:
+    sent = dict.fromkeys((population.name for population in program.populations), 0)
+
+    def see(activity: StreamActivity) -> None:
+        for name, outputs in activity.sent.items():
+            sent[name] += int(np.count_nonzero(outputs))
+
+    return Verified(verification=verify_stream(network, program, sequences, description, see), sent=sent)
 
 
 def _network(options: argparse.Namespace) -> StreamNetwork:

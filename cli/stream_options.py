@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bispik.backends.stream.encode import Encoding, Steps, encoded
-from bispik.backends.stream.read_input import read_input
+from bispik.backends.stream.read_input import HDF5, read_input
+from bispik.compiler.hdf5_guard import require_readable
 from bispik.compiler.stream.program import StreamProgram
 from bispik.models.errors import BispikError
 from bispik.models.files import is_folder, require_file
@@ -103,6 +104,8 @@ def is_network(source: Path) -> bool:
         return False
     from bispik.compiler.stream.nir_read import is_bispik_nir
 
+    require_readable(source)
+
     return not is_bispik_nir(source)
 
 
@@ -143,6 +146,9 @@ def read_sequences(
     Raises:
         BispikError: if the file cannot be read, or holds something else than the program takes.
     """
+    if path.suffix.lower() in HDF5:
+        require_file(path)
+        require_readable(path)
     values, encoding = read_input(path, program.input, program.dt), encoding_of(options)
     if not options.batch:
         return [encoded(program.input, values, encoding, str(path))]

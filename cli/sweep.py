@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-sweep", lambda: _sweep(options))
+    return run("bispik-sweep", options, lambda: _sweep(options))
 
 
 def _sweep(options: argparse.Namespace) -> int:

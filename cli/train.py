@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    return run("bispik-train", lambda: _train_patiently(options))
+    return run("bispik-train", options, lambda: _train_patiently(options))
 
 
 def _positive(text: str) -> int:

@@ -17,6 +17,7 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
+from bispik.compiler.schedule import skews
 from bispik.models.errors import BispikError
 
 EXPONENT_MAX = 30
@@ -70,6 +71,7 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
         BispikError: naming the node.
     """
     _check_parts(mapped, where)
+    _expect(dict(mapped.skew) == skews(mapped.program, mapped.parts), where, "its skews are not those of its nodes")
     nodes = {node.name: node for node in mapped.program.nodes}
     nodes |= {part.name: nodes[part.node] for part in mapped.parts}
     stored = dict.fromkeys(nodes, 0)
@@ -92,10 +94,9 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
         _expect(
             stored[node.name] == (0 if on_host else rows), f"{where}: {node.name}", "not on neurocores exactly once"
         )
-        _expect(on_host or node.name in mapped.skew, f"{where}: {node.name}", "its skew is missing")
     for own in mapped.parts:
-        once = stored[own.name] == nodes[own.node].size and own.name in mapped.skew
-        _expect(once, f"{where}: {own.name}", "not on neurocores exactly once, or its skew is missing")
+        once = stored[own.name] == nodes[own.node].size
+        _expect(once, f"{where}: {own.name}", "not on neurocores exactly once")
 
 
 def _check_parts(mapped: MappedProgram, where: str) -> None:

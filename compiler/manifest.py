@@ -85,7 +85,8 @@ def _decoder(hint: Hashable) -> _Decoder:
             return _tuple(_decoder(arguments[0]))
         return _fixed_tuple([_decoder(argument) for argument in arguments])
     if origin is np.ndarray:
-        return _array(np.dtype(get_args(arguments[1])[0]))
+        number = get_args(arguments[1])[0]
+        return _array(None if number is Any else np.dtype(number))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _mapping(_decoder(arguments[1]))
     kind = cast(type[Any], hint)
@@ -187,11 +188,11 @@ def _mapping(item: _Decoder) -> _Decoder:
     return decoded
 
 
-def _array(dtype: np.dtype[Any]) -> _Decoder:
+def _array(dtype: np.dtype[Any] | None) -> _Decoder:
     def decoded(value: Any, arrays: _Arrays) -> Any:
         fits = isinstance(value, dict) and isinstance(value.get("array"), str) and value["array"] in arrays
         array = arrays[_expect(fits, value, "an array of the file")["array"]]
-        if array.dtype != dtype:
+        if dtype is not None and array.dtype != dtype:
             raise _UnfitError(f"array of {array.dtype}, expected {dtype}")
         if not value.get("transposed", False):
             return array

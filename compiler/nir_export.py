@@ -55,7 +55,7 @@ def write_tree(tree: Tree, path: Path) -> int:
     """Write a NIR network; see `write_nir`."""
     with written_whole(path) as temporary:
         _reserve(temporary, tree)
-        with h5py.File(temporary, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+        with h5py.File(temporary, "w", locking=False, alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
             _write_value(file, "version", nir.version)
             _write_tree(file.create_group("node"), tree)
     return sum(1 for place, _ in walk(tree) if place)

@@ -54,7 +54,10 @@ class NirFile:
     def names(self, path: str, key: str = "") -> list[str]:
         """Return the names of a node's items, or of what is in one of them."""
         with self._faults(path):
-            return list(self._group(path, key))
+            found = list(self._group(path, key))
+        if wrong := [name for name in found if not isinstance(name, str)]:  # h5py gives what is no UTF-8 as bytes
+            raise self.error(path, f"the name {wrong[0]!r:.60} is not UTF-8; {self._advice}")
+        return found
 
     def text(self, path: str, key: str) -> str:
         """Return a string."""

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from bispik.models.errors import BispikError
+from bispik.models.errors import BispikError, first_line
 from bispik.models.files import read_text
 
 if sys.version_info >= (3, 11):
@@ -219,8 +219,8 @@ def load_target(name_or_path: str | Path) -> Target:
 def _parsed(text: str, where: str) -> Target:
     try:
         sheet = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BispikError(f"{where}: is no TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError, nor are deep lists
+        raise BispikError(f"{where}: is no TOML: {first_line(error)}") from error
     _expect_keys(sheet, ("name", "title", "resources", "storage", "state", "mesh", "systems"), where)
     return Target(
         name=_text(sheet["name"], f"{where}: name"),

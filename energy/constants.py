@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from bispik.compiler.target import Grade
 from bispik.energy.ranges import ZERO, Range
-from bispik.models.errors import BispikError
+from bispik.models.errors import BispikError, first_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,8 +60,8 @@ def parse_toml(sheet: str, where: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(sheet)
-    except tomllib.TOMLDecodeError as error:
-        raise BispikError(f"{where}: is no TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError, nor are deep lists
+        raise BispikError(f"{where}: is no TOML: {first_line(error)}") from error
 
 
 def only_keys(table: Mapping[str, Any], allowed: frozenset[str], required: frozenset[str], where: str) -> None:

@@ -8,6 +8,11 @@ class BispikError(Exception):
     """
 
 
-def first_line(error: Exception) -> str:
+def is_panic(error: BaseException) -> bool:
+    """Tell whether a library in Rust gave up; its exception can be named only where it was raised."""
+    return type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
     """Return what a library's exception says, short enough for a message of ours."""
     return (str(error) or type(error).__name__).split("\n", 1)[0][:200]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import h5py
@@ -11,11 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.compiler.stream.program import IntegerStreamInput
-from bispik.models.errors import BispikError
+from bispik.models.errors import BispikError, first_line
 from bispik.models.files import require_file
+
+HDF5 = (".h5", ".hdf5")
+"""How names of files of events end."""
 
 VALUES_MAX = 1 << 28
 """Numbers of a whole input, time steps times channels; a longer recording is run in parts."""
+
+VALUES_OF_FEW, VALUES_PER_EVENT = 1 << 24, 1 << 12
+"""Numbers that a list of events may become: so many, and so many for each. One wrong time is not to fill the memory."""
+
+EXPANSION, EXPANSION_OF_SMALL = 64, 1 << 24
+"""Bytes that datasets of events may take: so many for each of the file's, and so many in any case."""
 
 LAYOUTS = (
     "HDF5 with datasets events/t, events/x, events/y, events/p (t in microseconds) or spikes/times, spikes/units "
@@ -44,7 +55,7 @@ def read_input(path: Path, entry: IntegerStreamInput, dt: float) -> npt.NDArray[
         return _array(path)
     if kind == ".csv":
         return _table(path, entry)
-    if kind in (".h5", ".hdf5"):
+    if kind in HDF5:
         return _events(path, entry, dt)
     raise BispikError(f"{path}: input is read from .npy, .csv, .h5 or .hdf5 files")
 
@@ -52,8 +63,9 @@ def read_input(path: Path, entry: IntegerStreamInput, dt: float) -> npt.NDArray[
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
         values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BispikError(f"{path}: not a NumPy array: {error}") from error
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, RecursionError, OverflowError) as error:
+        # The header is Python's notation of a dictionary, which NumPy takes to pieces with Python's own parser.
+        raise BispikError(f"{path}: not a NumPy array: {first_line(error)}") from error
     if values.size > VALUES_MAX:
         raise BispikError(f"{path}: {values.size:,} numbers, more than {VALUES_MAX:,}; run it in parts")
     return values
@@ -101,6 +113,10 @@ def _numbers(file: h5py.File, name: str) -> npt.NDArray[np.float64]:
         raise ValueError(f"{name} is no list of numbers")
     if dataset.shape[0] > VALUES_MAX:
         raise ValueError(f"{name} holds {dataset.shape[0]:,} events, more than {VALUES_MAX:,}")
+    chunk = math.prod(dataset.chunks or (0,))
+    needed, most = 8 * max(dataset.shape[0], chunk), EXPANSION_OF_SMALL + EXPANSION * Path(file.filename).stat().st_size
+    if needed > most or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} claims {needed:,} bytes, or other files; the file may hold {most:,} bytes itself")
     numbers = np.asarray(dataset[()], np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"{name} holds numbers that are not finite")
@@ -148,7 +164,11 @@ def _counted(
             f"input has channels 0 to {entry.size - 1}, and time begins at 0"
         )
     length = int(steps.max()) + 1
-    if length * entry.size > VALUES_MAX:
-        raise BispikError(f"{path}: {length:,} time steps of {entry.size:,} channels; run it in parts")
+    most = min(VALUES_MAX, VALUES_OF_FEW + VALUES_PER_EVENT * len(steps))
+    if length * entry.size > most:
+        raise BispikError(
+            f"{path}: {length:,} time steps of {entry.size:,} channels are more than the {most:,} numbers that "
+            f"{len(steps):,} events may become; run it in parts, or mend the last event's time"
+        )
     counts = np.bincount(steps * entry.size + channels, weights=weights, minlength=length * entry.size)
     return counts.reshape(length, entry.size)

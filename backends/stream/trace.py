@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bispik.backends.stream.activity import StreamActivity
+from bispik.compiler.hdf5_writing import hdf5_written
 from bispik.compiler.stream.program import StreamProgram
 from bispik.models.errors import BispikError
-from bispik.models.files import written_whole
 
 FORMAT, VERSION = "bispik-stream-trace", 1
 
@@ -35,7 +35,7 @@ def writing_stream_trace(
     names = {population.name: population.name.replace("/", ".") for population in program.populations}
     if len(set(names.values())) < len(names):
         raise BispikError(f"{path}: two populations would have one name in it: {', '.join(names)}; rename one")
-    with written_whole(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with hdf5_written(path, track_order=True) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         file.attrs["backend"] = backend
 

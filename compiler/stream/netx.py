@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +29,7 @@ from bispik.compiler.fixed_point import (
     decayed,
     saturated,
 )
+from bispik.compiler.hdf5_writing import hdf5_written
 from bispik.compiler.stream.lava_conv import lava_convolves
 from bispik.compiler.stream.network import Output
 from bispik.compiler.stream.program import (
@@ -40,7 +40,6 @@ from bispik.compiler.stream.program import (
 )
 from bispik.compiler.stream.wiring import Convolution, Dense, Map
 from bispik.models.errors import BispikError
-from bispik.models.files import written_whole
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,7 +68,7 @@ def write_netx(program: StreamProgram, path: Path) -> None:
     if program.neuron_program != "stock":
         raise BispikError(f"{path}: netx knows Lava's own neurons alone; compile with --neurons stock")
     layers = _layers(program)
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_written(path) as file:
         for index, layer in enumerate(layers):
             for key, value in layer.items():
                 if key == "type":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from bispik.compiler.calibrate import largest_integer
 from bispik.compiler.fixed_point import MEMBRANE_MAX
 from bispik.compiler.program import NeuronProgram
@@ -39,6 +41,10 @@ class StreamOptions:
     """Whole numbers that the chip gets per 1.0 of the network's input: 1 for spikes and counts."""
 
 
+MAGNITUDE_MAX = 1e30
+"""Of a network's numbers: products and quotients of a few of them are real numbers of 64 bits."""
+
+
 def quantize_stream(network: StreamNetwork, options: StreamOptions) -> StreamProgram:
     """Return the network in integers.
 
@@ -58,6 +64,7 @@ def quantize_stream(network: StreamNetwork, options: StreamOptions) -> StreamPro
     populations: list[IntegerStreamPopulation] = []
     scales: dict[str, FloatArray] = {}
     for node in network.populations:
+        _check_magnitudes(node)
         population, scales[node.name] = _population(node, entry, options)
         populations.append(population)
     return StreamProgram(
@@ -71,6 +78,22 @@ def quantize_stream(network: StreamNetwork, options: StreamOptions) -> StreamPro
         neuron_program=options.neuron_program,
         membrane_scale=scales,
     )
+
+
+def _check_magnitudes(node: StreamPopulation) -> None:
+    """Refuse numbers that no network in use has.
+
+    Raises:
+        BispikError: naming the population and the number.
+    """
+    neurons = node.neurons
+    arrays = {"threshold": neurons.threshold, "bias": neurons.bias, "subtraction": neurons.subtract}
+    arrays |= {"initial membrane": neurons.initial, "initial current": neurons.initial_current}
+    arrays |= {f"weight from {entry.source}": entry.weight for entry in node.inputs}
+    for what, values in arrays.items():
+        largest = float(np.abs(values).max(initial=0.0))
+        if not largest <= MAGNITUDE_MAX:
+            raise BispikError(f"{node.name}: a {what} of {largest:g}, more than {MAGNITUDE_MAX:g}; scale the network")
 
 
 def _input(network: StreamNetwork, options: StreamOptions) -> IntegerStreamInput:

@@ -13,6 +13,9 @@ from bispik.compiler.program import NeuronProgram
 from bispik.compiler.stream.network import FloatArray, StreamNeurons
 from bispik.compiler.stream.wiring import Wiring
 
+LEAST = 1e-30
+"""Weights and currents below this, in units of the integers, are none; quotients by them would be infinite."""
+
 MAXIMAL_EXPONENT = 12
 """Largest shift on the currents of the strongest projection: thresholds then resolve finer than the decays' 12 bits."""
 
@@ -119,7 +122,7 @@ def _threshold_scale(neurons: StreamNeurons, peaks: FloatArray, whole: bool, lar
     if exact and 1 <= threshold[0] <= STOCK_THRESHOLD_MAX:
         return np.ones(neurons.size)
     most = largest / (float((peaks / threshold).max()) or 1.0)
-    vth = max(1, min(STOCK_THRESHOLD_MAX, int(most - 0.5)))
+    vth = max(1, int(min(STOCK_THRESHOLD_MAX, most - 0.5)))  # of thresholds beyond all weights it is infinite
     return (vth + 0.5) / threshold
 
 
@@ -138,7 +141,7 @@ def _written(
     exponents: list[int] = []
     for entry, peak in zip(inputs, peaks, strict=True):
         strongest = float((peak * row).max(initial=0.0))
-        finer = int(np.floor(np.log2(largest / strongest) + 1e-9)) if 0 < strongest < largest else 0
+        finer = int(np.floor(np.log2(largest / strongest) + 1e-9)) if LEAST < strongest < largest else 0
         finer = max(0, min(finer, exponent - least))
         scaled = entry.wiring.scaled(entry.weight, row * float(1 << finer))
         weights.append(_rounded(scaled, bits, largest))

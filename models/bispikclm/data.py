@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from bispik.models.bispikclm.documents import Source, TextFile
-from bispik.models.errors import BispikError
+from bispik.models.errors import BispikError, first_line, is_panic
 from bispik.models.files import read_text, written_whole
 
 TOKENIZER_CHARACTERS = 1 << 28
@@ -49,8 +49,10 @@ def parse_tokenizer(text: str, where: str) -> Tokenizer:
     """
     try:
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises plain Exception
-        raise BispikError(f"{where}: not a tokeniser that can be read: {error}") from error
+    except BaseException as error:  # the library raises plain Exception, and what is less than that where Rust panics
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise BispikError(f"{where}: not a tokeniser that can be read: {first_line(error)}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

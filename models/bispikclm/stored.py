@@ -92,9 +92,11 @@ def _records(path: Path) -> Mapping[int, int] | None:
     Raises:
         BispikError: if its entries would grow when read: a small file could fill the memory.
     """
-    if sys.byteorder != "little" or not zipfile.is_zipfile(path):
+    if sys.byteorder != "little":
         return None
     try:
+        if not zipfile.is_zipfile(path):
+            return None
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
