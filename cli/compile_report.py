@@ -9,14 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from bispik.backends.run import Sampling, SequenceRun
-from bispik.cli.account import account_of, summary, write_reports
+from bispik.cli.account import account_of, summary, tables, write_reports
 from bispik.cli.common import console, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
-from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.models.files import folder_written_whole
 
 ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.html", "json": "report.json"}
@@ -92,14 +91,15 @@ def _print(
     if options.run:
         print(text_of(compiled.mapped, ran), flush=True)
     verification = compiled.mapped.program.verification
-    terminal.print(resource_table(compiled.mapped))
+    resources, *others = tables(report)
+    terminal.print(resources)
     if verification:
         terminal.print(
             f"float {verification.bpb_float:.3f}, integer {verification.bpb_integer:.3f} bits per byte on "
             f"{verification.tokens:,} held-out tokens; {verification.spike_agreement:.2%} of spikes agree"
         )
-    terminal.print(energy_table(report.energy))
-    terminal.print(audit_table(report.audit))
+    for table in others:
+        terminal.print(table)
     terminal.print(f"ran on {ran.execution_mode}")
     for name in ARTIFACTS.values():
         terminal.print(f"wrote {options.out / name}")

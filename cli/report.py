@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
-from bispik.cli.account import account_of, summary, write_html
+from bispik.cli.account import account_of, summary, tables, write_html
 from bispik.cli.common import Parser, console, print_json, run
 from bispik.cli.execute import run_program
 from bispik.compiler.artifact import file_format, load_program
 from bispik.compiler.stream.artifact import STREAM
 from bispik.energy.json_report import report_json
 from bispik.energy.profiles import list_profiles, load_profile
-from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.models.errors import BispikError
 
 
@@ -53,9 +52,8 @@ def _report(options: argparse.Namespace) -> int:
         print_json({**summary(report), **report_json(report)})
         return 0
     terminal = console()
-    terminal.print(resource_table(counted.mapped))
-    terminal.print(energy_table(report.energy))
-    terminal.print(audit_table(report.audit))
+    for table in tables(report):
+        terminal.print(table)
     terminal.print(f"ran on {counted.run.execution_mode}")
     if options.out:
         terminal.print(f"wrote {options.out}")

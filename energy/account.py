@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from bispik.backends.counts import EventCounts
 from bispik.compiler.mapping import MappedProgram
 from bispik.energy.baselines import Baseline, ann_baselines
-from bispik.energy.latency import TIMES, FloatArray, Schedule, durations, token_seconds
+from bispik.energy.latency import FloatArray, Schedule, TimeSplit, durations, time_split, times_of, token_seconds
 from bispik.energy.lines import (
     dynamic_lines,
     host_lines,
@@ -42,6 +42,8 @@ class EnergyReport(RunAccount):
     """(tokens,), default."""
     token_joules: FloatArray
     """(tokens,), default, all scopes."""
+    time: TimeSplit
+    """Default: what time steps wait for."""
     baselines: tuple[Baseline, ...]
 
     @property
@@ -95,11 +97,12 @@ def account(
         seconds=seconds,
         token_seconds=by_token[1],
         token_joules=joules_over_time(lines, profile, priced, by_token[1]),
+        time=time_split(counts.load, schedule, times_of(profile)),
         baselines=ann_baselines(mapped.program, counts.positions),
         sensitivity=swings(
             lines,
             profile,
             mapped.chips,
-            lambda times: float(token_seconds(counts.load, schedule, *(times[name] for name in TIMES)).sum()),
+            lambda times: float(token_seconds(counts.load, schedule, times).sum()),
         ),
     )

@@ -10,6 +10,7 @@ from bispik.energy.activity_views import firing_rates, spikes_per_synapse
 from bispik.energy.audit import Audit
 from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
+from bispik.energy.latency import LIMITS, RUNS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range
 from bispik.energy.report import ReportInput
@@ -17,7 +18,7 @@ from bispik.energy.views import grade_of, grade_shares
 
 
 def report_json(report: ReportInput) -> dict[str, Any]:
-    """Return ``energy``, ``audit``, ``counts`` and what they rest on.
+    """Return ``energy``, ``time``, ``placement``, ``audit``, ``counts`` and what they rest on.
 
     Energies are joules, per token where the key says so, over the whole run elsewhere; ``energy.lines`` sum to
     ``energy.totals``. Where a key holds one number of a range, it is the default.
@@ -48,6 +49,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
             ],
             "constants": [_constant(c) for c in (*energy.profile.constants.values(), *baseline_constants().values())],
         },
+        "time": time_json(report),
+        "placement": report.traffic().to_dict(),
         "audit": audit_json(audit),
         "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
         "counts": report.counts.to_dict(),
@@ -78,6 +81,23 @@ def energy_summary(energy: EnergyReport) -> dict[str, Any]:
         "spikes_per_token": energy.spikes / tokens,
         "ratio_to_ann_fp32": energy.ratio(energy.baselines[0]).default,
         "grade_shares": dict(grade_shares(energy)),
+    }
+
+
+def time_json(report: ReportInput) -> dict[str, Any]:
+    """Return how long a step and a token last, and what steps wait for: ``decode`` generates, ``prefill`` reads a text.
+
+    ``waits_for`` holds shares of the time with all of the profile's times at their default.
+    """
+    return {
+        RUNS[schedule]: {
+            "schedule": schedule,
+            "seconds_per_step": found.time.total / found.time.steps,
+            "seconds_per_token": (found.seconds / found.tokens).to_dict(),
+            "limited_by": found.time.limited_by,
+            "waits_for": {limit: found.time.share(limit) for limit in LIMITS},
+        }
+        for schedule, found in report.by_schedule().items()
     }
 
 

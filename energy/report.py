@@ -10,9 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bispik.backends.counts import EventCounts
+from bispik.backends.counts import EventCounts, mesh_traffic
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention
+from bispik.compiler.traffic import MeshTraffic
 from bispik.energy import activity_views, formats, views
 from bispik.energy.account import EnergyReport, account
 from bispik.energy.audit import Audit, audit
@@ -61,6 +62,14 @@ class ReportInput:
     def audit(self) -> Audit:
         """The audit of the program, with this run's counts."""
         return audit(self.mapped.program, self.energy)
+
+    def traffic(self) -> MeshTraffic:
+        """Return what passed the mesh."""
+        return mesh_traffic(self.mapped, self.counts)
+
+    def by_schedule(self) -> dict[Schedule, EnergyReport]:
+        """Return the accounts of this run under both schedules, that of ``energy`` first."""
+        return {found.schedule: found for found in (self.energy, self.other_schedule())}
 
     def other_schedule(self) -> EnergyReport:
         """Return the account of the same run under the schedule that ``energy`` does not use."""
