@@ -92,8 +92,8 @@ class Compilation:
         between = found["busiest_link_between_chips"] or {"messages_per_step": 0.0}
         within = found["busiest_link"] or {"messages_per_step": 0.0}
         note = (
-            f"{found['messages_per_step']:,.0f} messages a step, {found['inter_chip_messages_per_step']:,.0f} to another "
-            f"chip; busiest link {within['messages_per_step']:,.0f}, between chips {between['messages_per_step']:,.0f}"
+            f"{found['messages_per_step']:,.0f} messages a step, {found['inter_chip_messages_per_step']:,.0f} to other "
+            f"chips; busiest link {within['messages_per_step']:,.0f}, between chips {between['messages_per_step']:,.0f}"
         )
         return [
             Line(

@@ -19,7 +19,7 @@ from bispik.energy.account import account
 from bispik.energy.json_report import audit_json, energy_summary, report_json, time_json
 from bispik.energy.labels import RUN_LABELS
 from bispik.energy.profiles import Profile
-from bispik.energy.report import GeneratedText, ReportInput, render_html
+from bispik.energy.report import GeneratedText, ReportInput, render_board, render_html
 from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.energy.time_tables import TimeRow, time_table, traffic_table
 from bispik.models.files import written_whole
@@ -48,8 +48,10 @@ def write_html(report: ReportInput, path: Path) -> None:
 
 
 def write_reports(report: ReportInput, folder: Path) -> None:
-    """Write ``report.html`` and ``report.json``."""
+    """Write ``report.html``, ``board.svg`` and ``report.json``."""
     write_html(report, folder / "report.html")
+    with written_whole(folder / "board.svg") as temporary:
+        temporary.write_text(render_board(report.board()), encoding="utf-8")
     with written_whole(folder / "report.json") as temporary:
         values = {**summary(report), **report_json(report)}
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

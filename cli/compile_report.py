@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bispik.backends.run import Sampling, SequenceRun
 from bispik.cli.account import account_of, summary, tables, write_reports
-from bispik.cli.common import console, print_json, progress, target_of
+from bispik.cli.common import console, print_board, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network
 from bispik.cli.execute import check_new_tokens, run_program, text_of
 from bispik.cli.text import encode
@@ -18,7 +18,13 @@ from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
 from bispik.models.files import folder_written_whole
 
-ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.html", "json": "report.json"}
+ARTIFACTS = {
+    "nir": "model.nir",
+    "program": "program.bspk",
+    "report": "report.html",
+    "board": "board.svg",
+    "json": "report.json",
+}
 
 
 def compile_and_report(options: argparse.Namespace) -> int:
@@ -100,6 +106,8 @@ def _print(
         )
     for table in others:
         terminal.print(table)
+    if options.board:
+        print_board(terminal, report.board())
     terminal.print(f"ran on {ran.execution_mode}")
     for name in ARTIFACTS.values():
         terminal.print(f"wrote {options.out / name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
 from bispik.cli.account import account_of, summary, tables, write_html
-from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.common import Parser, add_board, console, print_board, print_json, refuse_board_in_json, run
 from bispik.cli.execute import run_program
 from bispik.compiler.artifact import file_format, load_program
 from bispik.compiler.stream.artifact import STREAM
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("source", type=Path, metavar="PROGRAM|TRACE", help="a program.bspk, or what --trace wrote")
     result.add_argument("--profile", default="loihi2", help=f"{', '.join(list_profiles())} or a .toml sheet")
     result.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the report as one HTML file")
+    add_board(result)
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return result
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    refuse_board_in_json(options)
     profile = load_profile(options.profile)
     if file_format(options.source) == STREAM.name:
         raise BispikError(
@@ -54,6 +56,8 @@ def _report(options: argparse.Namespace) -> int:
     terminal = console()
     for table in tables(report):
         terminal.print(table)
+    if options.board:
+        print_board(terminal, report.board())
     terminal.print(f"ran on {counted.run.execution_mode}")
     if options.out:
         terminal.print(f"wrote {options.out}")

@@ -121,4 +121,4 @@ def busy_seconds(load: StepLoad, schedule: Schedule, times: Mapping[str, float])
         links[:, :, 0] * times["time_link"],
         links[:, :, 1] * times["time_crossing"],
     )
-    return np.stack(parts)
+    return np.stack(parts).astype(np.float64)

@@ -18,6 +18,8 @@ from bispik.energy import activity_views, formats, views
 from bispik.energy.account import EnergyReport, account
 from bispik.energy.audit import Audit, audit
 from bispik.energy.baselines import baseline_constants
+from bispik.energy.board import Board, board_of
+from bispik.energy.board_svg import picture_of
 from bispik.energy.constants import GRADES
 from bispik.energy.labels import CONSTANT_LABELS, resource_label
 from bispik.energy.latency import SCHEDULES, Schedule
@@ -67,6 +69,11 @@ class ReportInput:
         """Return what passed the mesh."""
         return mesh_traffic(self.mapped, self.counts)
 
+    def board(self) -> Board:
+        """Return the picture of the board."""
+        each = (self.energy.neurocore_joules[:, 1] / self.energy.tokens).tolist()
+        return board_of(self.mapped, each, "token", self.traffic())
+
     def by_schedule(self) -> dict[Schedule, EnergyReport]:
         """Return the accounts of this run under both schedules, that of ``energy`` first."""
         return {found.schedule: found for found in (self.energy, self.other_schedule())}
@@ -80,6 +87,11 @@ class ReportInput:
 def render_html(report: ReportInput) -> str:
     """Return the report as one HTML page that loads nothing and runs no script."""
     return template("report.html.j2").render(_context(report))
+
+
+def render_board(board: Board) -> str:
+    """Return a board as one SVG file."""
+    return template("board.svg.j2").render(picture=picture_of(board))
 
 
 def template(name: str) -> Template:
@@ -130,6 +142,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "ticks": ticks,
         "neurocores": neurocores,
         "neurocores_listed": activity_views.NEUROCORES_LISTED,
+        "picture": picture_of(report.board()),
         "heat_maps": activity_views.heat_maps(mapped, neurocores),
         "rates": activity_views.rate_table(program, counts),
         "baseline_constants": baseline_constants(),

@@ -50,7 +50,7 @@ def test_json_answers_does_it_fit_is_it_the_same_and_what_does_a_token_cost(
     assert values["execution_mode"].startswith("sim")
     assert all(Path(path).is_file() for path in values["artifacts"].values())
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model.nir", "program.bspk", "report.html", "report.json",
+        "board.svg", "model.nir", "program.bspk", "report.html", "report.json",
     ]  # fmt: skip
 
 

@@ -72,6 +72,9 @@ def test_messages_have_shorter_ways_than_in_a_random_and_in_a_sequential_placeme
     random, random_traffic = cost(at(neurocores, places, at_random))
     assert ours <= 0.25 * random
     assert ours <= 0.8 * sequential
+    links = [t.hops + t.crossings for t in (ours_traffic, random_traffic, sequential_traffic)]
+    assert links[0] <= 0.25 * links[1]
+    assert links[0] <= 0.8 * links[2]
     assert ours_traffic.crossings <= min(sequential_traffic.crossings, random_traffic.crossings)
     assert ours_traffic.messages == random_traffic.messages == sequential_traffic.messages
 
