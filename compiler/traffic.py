@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,9 +14,6 @@ from bispik.compiler.mesh_links import Grid
 from bispik.compiler.routes import places_of
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-
-RANDOM_PLACEMENTS = 3
-"""Of which the mean is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,7 +62,7 @@ class Comparison:
 
     placed: Ways
     random: Ways
-    """Mean of `RANDOM_PLACEMENTS` placements in random order."""
+    """Mean over all orders."""
     sequential: Ways
     """In the order of the network: chip by chip in the order of their numbers, row by row on each."""
 
@@ -87,24 +83,36 @@ def compare(mapped: Mapped, flows: Flows) -> Comparison:
     count = len(mapped.neurocores)
     places = usable_places(mapped.target, mapped.system, mapped.target.chips(count))
     by_row = np.lexsort((places.x, places.y, places.chip))
-    at_random = [
-        ways(mapped, places[np.random.default_rng(seed).permutation(len(places.x))[:count]], flows)
-        for seed in range(RANDOM_PLACEMENTS)
-    ]
-
-    def mean(value: Callable[[Ways], float]) -> float:
-        return sum(map(value, at_random)) / len(at_random)
-
     return Comparison(
         placed=ways(mapped, places_of(mapped), flows),
-        random=Ways(
-            messages=mean(lambda w: w.messages),
-            inter_chip=mean(lambda w: w.inter_chip),
-            hops=mean(lambda w: w.hops),
-            crossings=mean(lambda w: w.crossings),
-        ),
+        random=_expected(mapped, places, flows),
         sequential=ways(mapped, places[by_row[:count]], flows),
     )
+
+
+def _expected(mapped: Mapped, places: Places, flows: Flows) -> Ways:
+    """Return the mean over all orders of neurocores on the places: any two of them are equally likely."""
+    grid = Grid.of(mapped.target, mapped.system)
+    x, y = grid.routers(places)
+    crossings = _mean_distance(x // grid.chip_columns) + _mean_distance(y // grid.chip_rows)
+    on_chip, pairs = np.bincount(places.chip), len(x) * (len(x) - 1)
+    inter_chip = 1 - float((on_chip * (on_chip - 1)).sum()) / pairs if pairs else 0.0
+    apart = float(flows.messages[flows.sender != flows.destination].sum())
+    return Ways(
+        messages=float(flows.messages.sum()),
+        inter_chip=apart * inter_chip,
+        hops=apart * (_mean_distance(x) + _mean_distance(y) - crossings),
+        crossings=apart * crossings,
+    )
+
+
+def _mean_distance(values: IntArray) -> float:
+    """Return the mean of |a - b| over all pairs of different entries."""
+    ordered, count = np.sort(values), len(values)
+    ranks = (
+        2 * np.arange(count) - count + 1
+    )  # how often an entry is the larger one of a pair, less how often the smaller
+    return float(2 * (ranks @ ordered)) / (count * (count - 1)) if count > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

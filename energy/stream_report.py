@@ -27,7 +27,7 @@ def stream_tables(mapped: MappedStream, counts: StreamCounts, report: StreamEner
     """Return resources, traffic, time, events, energy and audit as tables for the terminal."""
     audit = stream_audit(mapped.program, report)
     each = ("inference", report.sequences) if report.sequences else ("step", report.steps)
-    row = TimeRow(name="one step after the other", seconds=report.seconds, pieces=each[1], split=report.time)
+    row = TimeRow(name="step by step", seconds=report.seconds, pieces=each[1], split=report.time)
     return (
         resource_table(mapped),
         traffic_table(report.traffic),

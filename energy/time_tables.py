@@ -33,7 +33,7 @@ def time_table(rows: Sequence[TimeRow], piece: str) -> Table:
     """Return how long a step and a piece of each row last, and what the steps wait for."""
     table = Table(title="Time on the chips", title_justify="left")
     table.add_column("Run")
-    for name in ("A step", f"A {piece}", "Low to high", f"{piece.capitalize()}s a second"):
+    for name in ("Per step", f"Per {piece}", "Low to high", f"{piece.capitalize()}s a second"):
         table.add_column(name, justify="right")
     table.add_column("Steps wait for")
     for row in rows:
