@@ -267,3 +267,17 @@ def assert_refused(capsys: Capture, message: str, arguments: list[str]) -> None:
     assert printed.out == ""
     assert len(printed.err.strip().splitlines()) == 1
     assert re.search(message, printed.err), printed.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--json", "--board"], "--board draws among the tables"),
+        (["--dry-run", "--board"], "--dry-run writes and runs nothing"),
+    ],
+)
+def test_a_board_is_not_drawn_where_it_cannot_be(
+    more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint.pt", *more]) == 2
+    assert words in capsys.readouterr().err
