@@ -25,6 +25,8 @@ SECONDS = {"125M": 60.0, "350M": 150.0, "1.3B": 480.0}
 GIGABYTES = {"125M": 1.5, "350M": 2.5, "1.3B": 4.0}
 NEUROCORES = 1.08
 """Of the lower bound, at most."""
+RANDOM, SEQUENTIAL = 0.25, 0.8
+"""Links that messages pass, hops and links between chips, over those of a random and of the sequential placement."""
 SPREAD = 1.3
 """Most that time or memory per parameter may differ between the sizes."""
 
@@ -47,7 +49,7 @@ class Compilation:
         return float(sum(self.values["seconds"].values()))
 
     def lines(self) -> list[Line]:
-        """Time, memory and neurocores, with the stages as details."""
+        """Time, memory, neurocores, ways of messages and time on the chips, with details."""
         name, mapping, compared = self.shape.name, self.values["mapping"], self.values["quantization"]["tokens"]
         bound = mapping["neurocores_lower_bound"]
         return [
@@ -80,7 +82,61 @@ class Compilation:
                 at_most=True,
                 note=f"{mapping['neurocores']:,} of at least {bound:,}, {mapping['system']}",
             ),
+            *self.placement_lines(),
+            *self.time_lines(),
         ]
+
+    def placement_lines(self) -> list[Line]:
+        """How far messages go, at the traffic of the run that the compile counted, beside two other placements."""
+        name, found = self.shape.name, self.values["placement"]
+        between = found["busiest_link_between_chips"] or {"messages_per_step": 0.0}
+        within = found["busiest_link"] or {"messages_per_step": 0.0}
+        note = (
+            f"{found['messages_per_step']:,.0f} messages a step, {found['inter_chip_messages_per_step']:,.0f} to other "
+            f"chips; busiest link {within['messages_per_step']:,.0f}, between chips {between['messages_per_step']:,.0f}"
+        )
+        alone, ordered = "not measured: nothing leaves its router", "hops and links between chips alike; the same chips"
+        return [
+            Line(
+                part="compiler",
+                name=f"traffic-weighted hops against a random placement, {name}",
+                value=found["links_against_random"],
+                unit="×",
+                goal=RANDOM,
+                at_most=True,
+                note=alone if found["links_against_random"] is None else note,
+                details=found,
+            ),
+            Line(
+                part="compiler",
+                name=f"traffic-weighted hops against the sequential placement, {name}",
+                value=found["links_against_sequential"],
+                unit="×",
+                goal=SEQUENTIAL,
+                at_most=True,
+                note=alone if found["links_against_sequential"] is None else ordered,
+            ),
+        ]
+
+    def time_lines(self) -> list[Line]:
+        """How long a token lasts on the chips, by the latency model."""
+        lines: list[Line] = []
+        for run, found in self.values["time"].items():
+            limit = found["limited_by"]
+            waits = (
+                f"{100 * found['waits_for'][limit]:.0f}% of it for {limit.replace('_', ' ')}" if limit else "unknown"
+            )
+            lines.append(
+                Line(
+                    part="compiler",
+                    name=f"{run} on the chips, modelled, a token of {self.shape.name}",
+                    value=1e3 * found["seconds_per_token"]["default"],
+                    unit="ms",
+                    note=f"{1e6 * found['seconds_per_step']:.1f} µs a step; {waits}",
+                    details=found,
+                )
+            )
+        return lines
 
 
 def compiling(sizes: Sizes, _rng: np.random.Generator) -> list[Line]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from bispik.backends.run import SequenceRun
 from bispik.cli.common import limits
@@ -13,9 +16,12 @@ from bispik.cli.text import decode
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention, QuantizedProgram
 from bispik.energy.account import account
-from bispik.energy.json_report import audit_json, energy_summary, report_json
+from bispik.energy.json_report import audit_json, energy_summary, report_json, time_json
+from bispik.energy.labels import RUN_LABELS
 from bispik.energy.profiles import Profile
-from bispik.energy.report import GeneratedText, ReportInput, render_html
+from bispik.energy.report import GeneratedText, ReportInput, render_board, render_html
+from bispik.energy.tables import audit_table, energy_table, resource_table
+from bispik.energy.time_tables import TimeRow, time_table, traffic_table
 from bispik.models.files import written_whole
 
 
@@ -43,11 +49,26 @@ def write_html(report: ReportInput, path: Path) -> None:
 
 
 def write_reports(report: ReportInput, folder: Path) -> None:
-    """Write ``report.html`` and ``report.json``."""
+    """Write ``report.html``, ``board.svg`` and ``report.json``."""
     write_html(report, folder / "report.html")
+    with written_whole(folder / "board.svg") as temporary:
+        temporary.write_text(render_board(report.board()), encoding="utf-8")
     with written_whole(folder / "report.json") as temporary:
         values = {**summary(report), **report_json(report)}
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def tables(report: ReportInput) -> Iterator[Table]:
+    """Yield what the terminal shows of a report."""
+    yield resource_table(report.mapped)
+    yield traffic_table(report.traffic())
+    accounts = report.by_schedule().items()
+    yield time_table(
+        [TimeRow(name=RUN_LABELS[name], seconds=a.seconds, pieces=a.tokens, split=a.time) for name, a in accounts],
+        "token",
+    )
+    yield energy_table(report.energy)
+    yield audit_table(report.audit)
 
 
 def summary(report: ReportInput) -> dict[str, Any]:
@@ -56,6 +77,8 @@ def summary(report: ReportInput) -> dict[str, Any]:
         "model": _model(report),
         "quantization": _quantization(report.mapped.program),
         "mapping": _mapping(report.mapped),
+        "placement": report.traffic().to_dict(),
+        "time": time_json(report),
         "energy": energy_summary(report.energy),
         "audit": audit_json(report.audit),
         "execution_mode": report.execution_mode,

@@ -17,6 +17,7 @@ from rich.console import Console
 from bispik.cli.logs import add_logging, told
 from bispik.compiler.mapping import ResourceUse
 from bispik.compiler.target import Target, load_target
+from bispik.energy.board import Board, board_text
 from bispik.models.errors import BispikError
 
 USER_ERROR = 2
@@ -66,6 +67,24 @@ def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--dask", default="", metavar="ADDRESS", help=f"dask scheduler whose workers share the {what}: tcp://host:8786"
     )
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """Add ``--board``."""
+    parser.add_argument(
+        "--board", action="store_true", help="draw the board too: memory, energy and messages by router of the mesh"
+    )
+
+
+def refuse_board_in_json(options: argparse.Namespace) -> None:
+    """Refuse ``--board`` beside ``--json``, which prints one object and nothing else."""
+    if options.board and options.json:
+        raise BispikError("--board draws among the tables, and --json prints one object instead: leave out one of them")
+
+
+def print_board(terminal: Console, board: Board) -> None:
+    """Draw a board as text."""
+    terminal.print(board_text(board), highlight=False, markup=False, soft_wrap=True)
 
 
 def target_of(options: argparse.Namespace) -> Target:

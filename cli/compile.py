@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.common import Parser, add_board, console, print_json, refuse_board_in_json, run
 from bispik.cli.emit import LANGUAGE_MODEL, NETWORK, refuse_emitted
 from bispik.cli.stream_options import add_encoding, add_network, is_network, refuse_network_options
 from bispik.compiler.target import list_targets, load_target
@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep what finished stages made in the output folder until all are done, and go on from there if the same "
         "compile was interrupted",
     )
+    add_board(result)
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     result.add_argument("--seed", type=int, default=0, help="of calibration, placement and sampling (default: 0)")
     add_network(result)
@@ -119,10 +120,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise BispikError(f"--config {options.config} has no weights to compile: add --dry-run, or give a checkpoint")
     if options.source is None and options.config is None:
         raise BispikError("no checkpoint given; see bispik-compile --help")
-    if options.dry_run and (options.run or options.dump_after or options.emit):
-        raise BispikError("--dry-run writes and runs nothing: leave out --run, --dump-after and --emit")
+    if options.dry_run and (options.run or options.dump_after or options.emit or options.board):
+        raise BispikError("--dry-run writes and runs nothing: leave out --run, --dump-after, --emit and --board")
     if options.dry_run and options.budget is not None:
         raise BispikError("--budget measures what bits cost, which takes weights and text: leave out --dry-run")
+    refuse_board_in_json(options)
     if options.seed < 0:
         raise BispikError(f"--seed {options.seed}: give 0 or more")
     if options.source is not None and is_network(options.source):

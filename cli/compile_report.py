@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from bispik.backends.run import Sampling, SequenceRun
-from bispik.cli.account import account_of, summary, write_reports
-from bispik.cli.common import console, print_json, progress, target_of
+from bispik.cli.account import account_of, summary, tables, write_reports
+from bispik.cli.common import console, print_board, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, request_digest
 from bispik.cli.emit import EMITTED, LANGUAGE_MODEL, PROFILES, statement
 from bispik.cli.emit_sanafe import emit_language_model
@@ -22,10 +22,15 @@ from bispik.cli.precision import losses_line, parse_budget
 from bispik.cli.text import encode
 from bispik.energy.profiles import default_profile, load_profile
 from bispik.energy.report import ReportInput
-from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.models.files import folder_written_whole
 
-ARTIFACTS = {"nir": "model.nir", "program": "program.bspk", "report": "report.html", "json": "report.json"}
+ARTIFACTS = {
+    "nir": "model.nir",
+    "program": "program.bspk",
+    "report": "report.html",
+    "board": "board.svg",
+    "json": "report.json",
+}
 
 
 def compile_and_report(options: argparse.Namespace) -> int:
@@ -112,7 +117,8 @@ def _print(
     if options.run:
         print(text_of(compiled.mapped, ran), flush=True)
     verification = compiled.mapped.program.verification
-    terminal.print(resource_table(compiled.mapped))
+    resources, *others = tables(report)
+    terminal.print(resources)
     if verification:
         terminal.print(
             f"float {verification.bpb_float:.3f}, integer {verification.bpb_integer:.3f} bits per byte on "
@@ -123,8 +129,10 @@ def _print(
     if len(bits := Counter(compiled.mapped.program.bits_by_node.values())) > 1:
         shares = ", ".join(f"{width} bit: {count}" for width, count in sorted(bits.items(), reverse=True))
         terminal.print(f"Mixed precision, matrices by width: {shares}")
-    terminal.print(energy_table(report.energy))
-    terminal.print(audit_table(report.audit))
+    for table in others:
+        terminal.print(table)
+    if options.board:
+        print_board(terminal, report.board())
     terminal.print(f"ran on {ran.execution_mode}")
     for kind in dict.fromkeys(options.emit):
         for line in statement(compiled.graph, compiled.mapped.program.window) if kind in PROFILES else ():

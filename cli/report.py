@@ -12,7 +12,7 @@ from bispik.backends.counts.steps import events_by_step
 from bispik.backends.registry import open_session
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
 from bispik.cli.account import account_of, summary, write_html
-from bispik.cli.common import Parser, console, print_json, run
+from bispik.cli.common import Parser, add_board, console, print_json, refuse_board_in_json, run
 from bispik.cli.execute import run_program
 from bispik.cli.report_files import say_written, write_values
 from bispik.cli.stream_options import ENCODING, add_encoding, refuse_options
@@ -22,7 +22,6 @@ from bispik.energy.json_report import report_json, time_steps_json
 from bispik.energy.operating import operating_point
 from bispik.energy.profiles import default_profile, list_profiles, load_profile
 from bispik.energy.report import ReportInput
-from bispik.energy.tables import audit_table, energy_table, resource_table
 from bispik.energy.uncertainty import draw, to_halve
 from bispik.energy.use_tables import certainty_lines, use_table
 from bispik.models.errors import BispikError
@@ -58,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         help="write the report as one HTML page; --compare: a picture (.svg)",
     )
     result.add_argument("--csv", type=Path, metavar="DIR", help="write every number of --json as CSV files")
+    add_board(result)
     result.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     mode = result.add_mutually_exclusive_group()
     mode.add_argument(
@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     sources: list[Path] = options.sources
+    refuse_board_in_json(options)
     if options.paper or options.compare:
         refuse_options(options, FOR_ONE, "is for the report of one program: leave out --paper and --compare")
     if options.paper:
@@ -173,12 +174,13 @@ def _report(options: argparse.Namespace, report: ReportInput) -> int:
         print_json(values)
         return 0
     terminal = console()
-    terminal.print(resource_table(report.mapped))
-    terminal.print(energy_table(report.energy))
+    for table in tables(report):
+        terminal.print(table)
+    if options.board:
+        print_board(terminal, report.board())
     for line in certainty_lines(to_halve(report.energy), drawn, tokens, "token"):
         terminal.print(line)
     terminal.print(use_table(point))
-    terminal.print(audit_table(report.audit))
     terminal.print(f"ran on {report.execution_mode}")
     say_written(options)
     return 0

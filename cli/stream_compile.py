@@ -18,7 +18,7 @@ from bispik.backends.stream.counts import StreamCounts
 from bispik.backends.stream.encode import Steps
 from bispik.backends.stream.run import StreamRun, counted_stream, run_stream
 from bispik.backends.stream.verify import verify_stream
-from bispik.cli.common import console, print_json, progress, target_of
+from bispik.cli.common import console, print_board, print_json, progress, target_of
 from bispik.cli.compile_flow import Stages
 from bispik.cli.emit import EMITTED, NETWORK
 from bispik.cli.emit_sanafe import emit_stream
@@ -35,6 +35,7 @@ from bispik.compiler.stream.nir_read import read_nir_stream
 from bispik.compiler.stream.program import StreamProgram, StreamVerification
 from bispik.compiler.stream.quantize import StreamOptions, quantize_stream
 from bispik.energy.profiles import default_profile, load_profile
+from bispik.energy.report import render_board
 from bispik.energy.stream_html import StreamReportInput, render_stream_html
 from bispik.energy.stream_report import StreamEnergyReport, stream_account, stream_json, stream_tables
 from bispik.models.errors import BispikError
@@ -107,13 +108,17 @@ def compile_stream(options: argparse.Namespace) -> int:
         compiled = _compile(options, Stages(show), folder, kept)
         values = _values(compiled)
         (folder / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        (folder / "report.html").write_text(_page(options, compiled), encoding="utf-8")
-    artifacts = ["program.bspk", "report.html", "report.json", *(NETWORK[kind] for kind in options.emit)]
+        report = _report(options, compiled)
+        (folder / "report.html").write_text(render_stream_html(report), encoding="utf-8")
+        (folder / "board.svg").write_text(render_board(report.board()), encoding="utf-8")
+    artifacts = ["program.bspk", "report.html", "board.svg", "report.json", *(NETWORK[kind] for kind in options.emit)]
     if options.json:
         paths = [str(options.out / name) for name in artifacts]
         print_json({**values, "artifacts": paths, "seconds": compiled.seconds})
     else:
         _print(compiled, terminal)
+        if options.board:
+            print_board(terminal, report.board())
         for name in artifacts:
             terminal.print(f"wrote {options.out / name}")
     return 0
@@ -251,15 +256,13 @@ def _emit(options: argparse.Namespace, program: StreamProgram, folder: Path) -> 
         raise BispikError(f"--emit: {str(error).replace(str(folder), str(options.out))}") from error
 
 
-def _page(options: argparse.Namespace, compiled: CompiledStream) -> str:
-    return render_stream_html(
-        StreamReportInput(
-            title=options.source.name,
-            mapped=compiled.mapped,
-            counts=compiled.counts,
-            energy=compiled.energy,
-            execution_mode=compiled.run.execution_mode if compiled.run else "sim",
-        )
+def _report(options: argparse.Namespace, compiled: CompiledStream) -> StreamReportInput:
+    return StreamReportInput(
+        title=options.source.name,
+        mapped=compiled.mapped,
+        counts=compiled.counts,
+        energy=compiled.energy,
+        execution_mode=compiled.run.execution_mode if compiled.run else "sim",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bispik.backends.stream.run import counted_stream
-from bispik.cli.common import console, print_json
+from bispik.cli.common import console, print_board, print_json
 from bispik.cli.report_files import say_written, write_values
 from bispik.cli.stream_options import read_sequences
 from bispik.cli.stream_tables import program_json
@@ -34,8 +34,8 @@ def report_stream(options: argparse.Namespace, source: Path) -> int:
     drawn = None if options.draws is None else draw(energy, options.draws, options.seed)
     if drawn:
         values[f"j_per_{unit}_drawn"] = drawn.to_dict(each)
+    page = StreamReportInput(title=source.name, mapped=mapped, counts=counts, energy=energy, execution_mode=mode)
     if options.out:
-        page = StreamReportInput(title=source.name, mapped=mapped, counts=counts, energy=energy, execution_mode=mode)
         with written_whole(options.out) as temporary:
             temporary.write_text(render_stream_html(page), encoding="utf-8")
     write_values(options, values)
@@ -47,6 +47,8 @@ def report_stream(options: argparse.Namespace, source: Path) -> int:
         terminal.print(table)
     for line in certainty_lines(to_halve(energy), drawn, each, unit):
         terminal.print(line)
+    if options.board:
+        print_board(terminal, page.board())
     terminal.print(f"ran on {mode}")
     say_written(options)
     return 0

@@ -1,9 +1,13 @@
-"""Local search over places: neurocores swap, or move to a free place, while that shortens the ways of messages."""
+"""Annealing over places: neurocores swap, or move to a free place, in the end only where that shortens messages' ways.
+
+At first they also do where ways become a little longer, which leads out of arrangements that no single swap improves.
+Many moves are tried at once, each judged as if it were the only one. Where two of them meet, the change is not quite
+the sum of both: that acts as a somewhat higher temperature would, and the best places of all rounds are kept.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +16,25 @@ from bispik.compiler.mesh import IntArray
 
 FloatArray = npt.NDArray[np.float64]
 
-CANDIDATES = 6
-"""Routers tried per neurocore and sweep: those that would bring it nearest to its partners."""
-
-SWEEPS = 20
-"""At most so many rounds over all neurocores."""
-
-WORTHWHILE = 5e-3
-"""A sweep that shortens ways by no more than this share is the last."""
+MOVES, MOVES_IN_ALL, FEWEST_MOVES = 400, 1_000_000, 60
+"""Moves tried per neurocore: so many, fewer where that is more than so many in all, but never fewer than these."""
 
 SMALL = 256
-"""Up to so many neurocores there are `STARTS` descents in different orders, of which the best is taken."""
+"""Up to so many neurocores the best of `STARTS` runs is taken."""
 
-STARTS = 8
+STARTS = 3
+
+ROUNDS = 40
+"""In which temperature and reach fall."""
+
+HOT, COLD = 0.1, 1e-3
+"""Temperature of the first and of the last round, over the mean way of a neurocore's messages at the start."""
+
+NEAR = 0.75
+"""Share of the rounds after which neurocores only move to neighbouring routers; at first they move anywhere."""
+
+AT_ONCE, FEWEST_AT_ONCE = 1 / 16, 32
+"""Moves judged together, per neurocore; on small boards more, but no more than a third."""
 
 RESOLUTION = 1024
 """Messages per step are rounded to 1/1024: their sums are then exact, and every machine finds the same places."""
@@ -37,11 +47,6 @@ class Links:
     offsets: IntArray
     partner: IntArray
     weight: FloatArray
-
-    def of(self, index: int) -> tuple[IntArray, FloatArray]:
-        """Return the partners of a neurocore and the messages that they exchange with it."""
-        found = slice(self.offsets[index], self.offsets[index + 1])
-        return self.partner[found], self.weight[found]
 
 
 def links_between(count: int, source: IntArray, destination: IntArray, messages: FloatArray) -> Links:
@@ -71,23 +76,37 @@ def refined(links: Links, x: IntArray, y: IntArray, *, seed: int) -> IntArray:
         links: messages between neurocores, (n,).
         x: coordinate of each place, (p,), p >= n; ways are Manhattan distances between these coordinates.
         y: the other coordinate, (p,).
-        seed: order in which neurocores get their turn.
+        seed: of the moves that are tried. Neurocore i starts on place i.
     """
     starts = STARTS if len(links.offsets) - 1 <= SMALL else 1
-    results = [_descended(links, x, y, random) for random in np.random.default_rng(seed).spawn(starts)]
+    results = [_annealed(links, x, y, random) for random in np.random.default_rng(seed).spawn(starts)]
     return min(results, key=lambda place: total_way(links, x[place], y[place]))
 
 
-def _descended(links: Links, x: IntArray, y: IntArray, random: np.random.Generator) -> IntArray:
-    """Sweep over all neurocores until that is not worth while; neurocore i starts on place i."""
+def _annealed(links: Links, x: IntArray, y: IntArray, random: np.random.Generator) -> IntArray:
     board = _Board(links, x, y)
-    way = total_way(links, x[board.place], y[board.place])
-    for _ in range(SWEEPS):
-        gained = sum(board.improve(int(index)) for index in random.permutation(len(board.place)))
-        way -= gained
-        if gained <= WORTHWHILE * way:
+    count, widest = len(board.place), max(board.columns, board.rows)
+    best = total_way(links, x[board.place], y[board.place])
+    found, hot, each = board.place.copy(), HOT * 2 * best / max(1, count), _moves(count)
+    at_once = max(1, min(max(FEWEST_AT_ONCE, int(count * AT_ONCE)), count // 3))
+    batches = -(-count * each // (at_once * ROUNDS))
+    for number in range(ROUNDS):
+        if best == 0:  # all that talk share a router
             break
-    return board.place
+        share = number / (ROUNDS - 1)
+        temperature = hot * (COLD / HOT) ** share
+        reach = max(1, round(widest ** (1 - min(1.0, share / NEAR))))
+        for _ in range(batches):
+            board.move(random, at_once, reach, temperature)
+        way = total_way(links, x[board.place], y[board.place])
+        if way < best:
+            best, found = way, board.place.copy()
+    return found
+
+
+def _moves(count: int) -> int:
+    """Return how many moves are tried per neurocore; a handful of neurocores has few orders to try."""
+    return min(MOVES, 6 * count, max(FEWEST_MOVES, MOVES_IN_ALL // max(1, count)))
 
 
 class _Board:
@@ -95,61 +114,83 @@ class _Board:
 
     def __init__(self, links: Links, x: IntArray, y: IntArray) -> None:
         count = len(links.offsets) - 1
-        self.links, self.x, self.y = links, x, y
+        self.links, self.x, self.y = links, x.astype(np.float64), y.astype(np.float64)
+        self.partners: IntArray = np.diff(links.offsets)
         self.place = np.arange(count)
         self.occupant = np.full(len(x), -1)
         self.occupant[:count] = self.place
-        self.columns, self.column = np.unique(x, return_inverse=True)
-        self.rows, self.row = np.unique(y, return_inverse=True)
-        cell = self.column * len(self.rows) + self.row
-        self.exists = np.zeros(len(self.columns) * len(self.rows), np.bool_)
-        self.exists[cell] = True
-        order = np.argsort(cell, kind="stable")
-        starts = np.searchsorted(cell[order], np.arange(len(self.exists) + 1))
-        self.places_of = [order[a:b].tolist() for a, b in pairwise(starts.tolist())]
+        columns, self.column = np.unique(x, return_inverse=True)
+        rows, self.row = np.unique(y, return_inverse=True)
+        self.columns, self.rows = len(columns), len(rows)
+        self.cell = self.column * self.rows + self.row
+        sizes = np.bincount(self.cell, minlength=self.columns * self.rows)
+        order = np.argsort(self.cell, kind="stable")
+        slot = np.arange(len(x)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self.places_of = np.full((len(sizes), int(sizes.max(initial=1))), -1)
+        """Places of each cell, -1 behind the last."""
+        self.places_of[self.cell[order], slot] = order
+        self.claimed_by = np.empty(len(x), np.int64)
 
-    def improve(self, index: int) -> float:
-        """Move a neurocore to the best of the places that are nearer to its partners; return what that gains."""
-        here = int(self.place[index])
-        gains = self._gains(index, here)
-        nearer = np.flatnonzero(gains > 0)
-        nearest = nearer[np.argsort(-gains[nearer], kind="stable")[:CANDIDATES]]
-        best, target = 0.0, here
-        for cell in nearest.tolist():
-            for there in self.places_of[cell]:
-                gain = gains[cell] - self._loss(index, int(self.occupant[there]), here, there)
-                if gain > best:
-                    best, target = float(gain), there
-        if target != here:
-            self._swap(index, int(self.occupant[target]), here, target)
-        return best
-
-    def _gains(self, index: int, here: int) -> FloatArray:
-        """Return by cell how much shorter the neurocore's ways would be from there, if nothing else moved."""
-        partners, weight = self.links.of(index)
-        places = self.place[partners]
-        across = np.abs(self.columns[:, None] - self.x[places]) @ weight
-        along = np.abs(self.rows[:, None] - self.y[places]) @ weight
-        now = across[self.column[here]] + along[self.row[here]]
-        gains = (now - across[:, None] - along).ravel()
-        return np.where(self.exists, gains, -np.inf)
-
-    def _loss(self, index: int, other: int, here: int, there: int) -> float:
-        """Return how much longer the ways of the neurocore that has to make room become."""
-        if other < 0:
-            return 0.0
-        partners, weight = self.links.of(other)
-        places = self.place[partners]
-        x, y = self.x[places], self.y[places]
-        new = np.abs(self.x[here] - x) + np.abs(self.y[here] - y)
-        old = np.abs(self.x[there] - x) + np.abs(self.y[there] - y)
-        # Both gains count the way between the two as if it vanished; after the swap it is what it was.
-        mutual = weight[partners == index].sum() * (
-            abs(self.x[here] - self.x[there]) + abs(self.y[here] - self.y[there])
+    def move(self, random: np.random.Generator, count: int, reach: int, temperature: float) -> None:
+        """Try ``count`` moves to cells that lie no more than ``reach`` columns and rows away."""
+        index = random.integers(0, len(self.place), count)
+        here, there = self.place[index], self._near(random, self.place[index], reach)
+        patience = temperature * random.standard_exponential(count)
+        chosen = self._apart(here, there)
+        index, here, there, patience = index[chosen], here[chosen], there[chosen], patience[chosen]
+        other = self.occupant[there]
+        taken = np.flatnonzero(other >= 0)
+        longer = self._longer(
+            np.concatenate([index, other[taken]]),
+            np.concatenate([other, index[taken]]),
+            np.concatenate([here, there[taken]]),
+            np.concatenate([there, here[taken]]),
         )
-        return float((new - old) @ weight + 2 * mutual)
-
-    def _swap(self, index: int, other: int, here: int, there: int) -> None:
+        change = longer[: len(index)]
+        change[taken] += longer[len(index) :]
+        made = change < patience
+        index, other, here, there = index[made], other[made], here[made], there[made]
         self.place[index], self.occupant[there], self.occupant[here] = there, index, other
-        if other >= 0:
-            self.place[other] = here
+        swapped = other >= 0
+        self.place[other[swapped]] = here[swapped]
+
+    def _near(self, random: np.random.Generator, here: IntArray, reach: int) -> IntArray:
+        """Return a place near each of ``here``, -1 where there is none."""
+        column = self.column[here] + random.integers(-reach, reach + 1, len(here))
+        row = self.row[here] + random.integers(-reach, reach + 1, len(here))
+        slot = random.integers(0, self.places_of.shape[1], len(here))
+        inside = (column >= 0) & (column < self.columns) & (row >= 0) & (row < self.rows)
+        there: IntArray = np.where(inside, self.places_of[np.where(inside, column * self.rows + row, 0), slot], -1)
+        return there
+
+    def _apart(self, here: IntArray, there: IntArray) -> IntArray:
+        """Return which moves lead to another cell, of those that meet at a place only the one that claims it."""
+        moves = np.flatnonzero((there >= 0) & (self.cell[here] != self.cell[there]))
+        here, there, number = here[moves], there[moves], np.arange(len(moves))
+        self.claimed_by[here] = number
+        self.claimed_by[there] = number
+        alone: IntArray = moves[(self.claimed_by[here] == number) & (self.claimed_by[there] == number)]
+        return alone
+
+    def _longer(self, index: IntArray, other: IntArray, here: IntArray, there: IntArray) -> FloatArray:
+        """Return how much longer the ways of each neurocore become if it goes from one place to another.
+
+        The way to ``other``, with which it swaps, stays what it is; all others stay where they are.
+        """
+        partners = self.partners[index]
+        ends = np.cumsum(partners)
+        entry = np.repeat(self.links.offsets[index] - ends + partners, partners) + np.arange(
+            ends[-1] if len(ends) else 0
+        )
+        partner = self.links.partner[entry]
+        place = self.place[partner]
+        longer = np.zeros(len(entry))
+        for coordinate in (self.x, self.y):
+            at = coordinate[place]
+            longer += np.abs(np.repeat(coordinate[there], partners) - at)
+            longer -= np.abs(np.repeat(coordinate[here], partners) - at)
+        longer *= self.links.weight[entry]
+        longer[partner == np.repeat(other, partners)] = 0
+        sums = np.concatenate([[0.0], np.cumsum(longer)])
+        change: FloatArray = sums[ends] - sums[ends - partners]
+        return change

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from bispik.backends.counts import EventCounts
 from bispik.compiler.mapping import MappedProgram
 from bispik.energy.baselines import Baseline, ann_baselines
-from bispik.energy.latency import TIMES, FloatArray, Schedule, durations, token_seconds
+from bispik.energy.latency import FloatArray, Schedule, TimeSplit, durations, time_split, times_of, token_seconds
 from bispik.energy.lines import (
     dynamic_lines,
     host_lines,
@@ -43,6 +43,8 @@ class EnergyReport(RunAccount):
     """(tokens,), default."""
     token_joules: FloatArray
     """(tokens,), default, all scopes."""
+    time: TimeSplit
+    """Default: what time steps wait for."""
     baselines: tuple[Baseline, ...]
 
     @property
@@ -81,7 +83,7 @@ def account(
     seconds = Range(*(float(tokens.sum()) for tokens in by_token))
 
     def seconds_at(times: Mapping[str, float]) -> float:
-        return float(token_seconds(counts.load, schedule, *(times[name] for name in TIMES)).sum())
+        return float(token_seconds(counts.load, schedule, times).sum())
 
     lines = (
         *dynamic_lines(counts.node, profile, priced),
@@ -100,6 +102,7 @@ def account(
         seconds=seconds,
         token_seconds=by_token[1],
         token_joules=joules_over_time(lines, profile, priced, by_token[1]),
+        time=time_split(counts.load, schedule, times_of(profile)),
         baselines=ann_baselines(mapped.program, counts.positions),
         sensitivity=swings(lines, profile, mapped.chips, seconds_at),
         seconds_at=seconds_at,

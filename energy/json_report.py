@@ -13,6 +13,7 @@ from bispik.energy.activity_views import firing_rates, spikes_per_synapse
 from bispik.energy.audit import Audit
 from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
+from bispik.energy.latency import LIMITS, RUNS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.published import published
 from bispik.energy.ranges import Range
@@ -23,7 +24,7 @@ from bispik.energy.views import grade_of, grade_shares
 
 
 def report_json(report: ReportInput) -> dict[str, Any]:
-    """Return ``energy``, ``audit``, ``counts`` and what they rest on.
+    """Return ``energy``, ``time``, ``placement``, ``audit``, ``counts`` and what they rest on.
 
     Energies are joules, per token where the key says so, over the whole run elsewhere; ``energy.lines`` sum to
     ``energy.totals``. Where a key holds one number of a range, it is the default. ``measured_elsewhere`` are published
@@ -57,6 +58,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
             "constants": [_constant(c) for c in (*energy.profile.constants.values(), *baseline_constants().values())],
         },
         "measured_elsewhere": [anchor.to_dict() for anchor in published().anchors],
+        "time": time_json(report),
+        "placement": report.traffic().to_dict(),
         "audit": audit_json(audit),
         "fully_binary": {"answer": audit.fully_binary, "verdict": audit.verdict},
         "counts": report.counts.to_dict() | _counts(report),
@@ -124,6 +127,23 @@ def to_halve_json(account: RunAccount, each: int) -> list[dict[str, Any]]:
         {"constants": list(found.unknown.constants), "left": (found.range / each).to_dict()}
         for found in to_halve(account)
     ]
+
+
+def time_json(report: ReportInput) -> dict[str, Any]:
+    """Return how long a step and a token last, and what steps wait for: ``decode`` generates, ``prefill`` reads a text.
+
+    ``waits_for`` holds shares of the time with all of the profile's times at their default.
+    """
+    return {
+        RUNS[schedule]: {
+            "schedule": schedule,
+            "seconds_per_step": found.time.total / found.time.steps,
+            "seconds_per_token": (found.seconds / found.tokens).to_dict(),
+            "limited_by": found.time.limited_by,
+            "waits_for": {limit: found.time.share(limit) for limit in LIMITS},
+        }
+        for schedule, found in report.by_schedule().items()
+    }
 
 
 def audit_json(audit: Audit) -> list[dict[str, Any]]:

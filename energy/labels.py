@@ -81,6 +81,8 @@ CONSTANT_LABELS: Mapping[str, str] = {
     "time_synop": "Time of a synop",
     "time_update": "Time of a neuron update",
     "time_norm_operation": "Time of a norm's operation",
+    "time_link": "Time of a message on a link",
+    "time_crossing": "Time of a message between chips",
     "time_step": "Shortest time step",
     "mac_fp32": "Multiply-accumulate, FP32",
     "mac_fp16": "Multiply-accumulate, FP16",
@@ -97,6 +99,21 @@ SCOPE_LABELS: Mapping[str, str] = {
 STREAM_EVENT_LABELS: Mapping[str, str] = {**EVENT_LABELS, "update_waiting": "Updates while the last steps travel on"}
 
 STREAM_SCOPE_LABELS: Mapping[str, str] = {**SCOPE_LABELS, "host": "Host: input, output"}
+
+RUN_LABELS: Mapping[str, str] = {
+    "sequential": "decode, one sequence",
+    "pipelined": "prefill, known text",
+}
+"""How tokens follow each other, by schedule."""
+
+LIMIT_LABELS: Mapping[str, str] = {
+    "neurocores": "busiest neurocore",
+    "norms": "largest norm",
+    "links": "busiest link on a chip",
+    "chip_links": "busiest link between chips",
+    "barrier": "barrier",
+}
+"""What a time step waits for."""
 
 _LAYERS: Mapping[str, str] = {
     "embed": "Embedding neurons",

@@ -46,6 +46,8 @@ DIMENSIONS: Mapping[str, Dimension] = {
     "time_synop": "time",
     "time_update": "time",
     "time_norm_operation": "time",
+    "time_link": "time",
+    "time_crossing": "time",
     "time_step": "time",
 }
 """Every constant that a profile must give, or name as not counted."""

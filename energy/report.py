@@ -10,13 +10,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bispik.backends.counts import EventCounts, IntArray
+from bispik.backends.counts import EventCounts, IntArray, mesh_traffic
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention
+from bispik.compiler.traffic import MeshTraffic
 from bispik.energy import activity_views, formats, views
 from bispik.energy.account import EnergyReport, account
 from bispik.energy.audit import Audit, audit
 from bispik.energy.baselines import baseline_constants
+from bispik.energy.board import Board, board_of
+from bispik.energy.board_svg import picture_of
 from bispik.energy.constants import GRADES
 from bispik.energy.labels import CONSTANT_LABELS, resource_label
 from bispik.energy.latency import SCHEDULES, Schedule
@@ -64,6 +67,19 @@ class ReportInput:
         """The audit of the program, with this run's counts."""
         return audit(self.mapped.program, self.energy, self.mapped.parts)
 
+    def traffic(self) -> MeshTraffic:
+        """Return what passed the mesh."""
+        return mesh_traffic(self.mapped, self.counts)
+
+    def board(self) -> Board:
+        """Return the picture of the board."""
+        each = (self.energy.neurocore_joules[:, 1] / self.energy.tokens).tolist()
+        return board_of(self.mapped, each, "token", self.traffic())
+
+    def by_schedule(self) -> dict[Schedule, EnergyReport]:
+        """Return the accounts of this run under both schedules, that of ``energy`` first."""
+        return {found.schedule: found for found in (self.energy, self.other_schedule())}
+
     def other_schedule(self) -> EnergyReport:
         """Return the account of the same run under the schedule that ``energy`` does not use."""
         other: Schedule = "pipelined" if self.energy.schedule == "sequential" else "sequential"
@@ -80,6 +96,11 @@ def widths(bits: Iterable[int]) -> str:
 def render_html(report: ReportInput) -> str:
     """Return the report as one HTML page that loads nothing and runs no script."""
     return template("report.html.j2").render(_context(report))
+
+
+def render_board(board: Board) -> str:
+    """Return a board as one SVG file."""
+    return template("board.svg.j2").render(picture=picture_of(board))
 
 
 def template(name: str) -> Template:
@@ -131,6 +152,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "ticks": ticks,
         "neurocores": neurocores,
         "neurocores_listed": activity_views.NEUROCORES_LISTED,
+        "picture": picture_of(report.board()),
         "heat_maps": activity_views.heat_maps(mapped, neurocores),
         "rates": activity_views.rate_table(program, counts),
         "baseline_constants": baseline_constants(),

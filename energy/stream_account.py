@@ -3,12 +3,15 @@
 The account is that of `bispik.energy.account`: counts times the constants of a profile, static power times the time
 that the run takes on the chip, and the host. Time on the chip, seconds:
 
-    steps:  sum over steps of [max over neurocores of (synops * t_synop + neurons * t_update) + t_step]
+    steps:  sum over steps of [max(max over neurocores of (synops * t_synop + neurons * t_update),
+                                   messages over the busiest link of a chip * t_link,
+                                   messages over the busiest link between chips * t_crossing) + t_step]
     drain:  depth steps for each sequence, in which its last steps only travel on: no synops, every neuron updated
 
 All populations are taken to work on the same logical step at once, which is the steady state of a clocked fabric. The
-updates of the drain are an event of their own, ``update_waiting``. Waiting for links of the mesh is left out: no
-bandwidth is published.
+updates of the drain are an event of their own, ``update_waiting``. What a link carries is known for the run as a whole;
+each step has the share that it has of the messages. What else is taken to be so, and left out, says
+`bispik.energy.latency`.
 
 A chip that listens to the world waits for it: then static power flows for the network's own time, dt a step
 (``total_in_real_time``), and everything else stays what it is.
@@ -28,8 +31,10 @@ from bispik.backends.stream.counts import (
     StreamEvent,
     StreamHostOperation,
 )
+from bispik.backends.stream.counts.mesh_traffic import stream_mesh_traffic
 from bispik.compiler.stream.mapping import MappedStream
-from bispik.energy.latency import FloatArray
+from bispik.compiler.traffic import MeshTraffic
+from bispik.energy.latency import FloatArray, TimeSplit, split, times_of
 from bispik.energy.lines import (
     dynamic_lines,
     host_lines,
@@ -73,6 +78,10 @@ class StreamEnergyReport(RunAccount):
     """The run in the network's own time, with the drain."""
     step_seconds: FloatArray
     """(steps,), default, without the drain."""
+    traffic: MeshTraffic
+    """What passed the mesh in a step."""
+    time: TimeSplit
+    """Default: what the steps wait for, without the drain."""
     step_joules: FloatArray
     """(steps,), default, all scopes; the drain's and the host's are shared out among them."""
 
@@ -108,9 +117,11 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
         counts: its events.
         profile: energies per event.
     """
-    priced = tuple(_priced_events(counts))
-    seconds = Range(*(_run_seconds(counts, _times(profile, bound)) for bound in ("low", "default", "high")))
-    step_seconds = _step_seconds(counts, _times(profile, "default"))
+    priced, traffic = tuple(_priced_events(counts)), stream_mesh_traffic(mapped, counts)
+    links = _busiest_links(counts, traffic)
+    seconds = Range(*(_run_seconds(counts, links, times_of(profile, bound)) for bound in ("low", "default", "high")))
+    times = times_of(profile)
+    step_seconds = _step_seconds(counts, links, times)
     lines = (
         *dynamic_lines(counts.node, profile, priced),
         *static_lines(mapped.chips, profile, seconds),
@@ -118,7 +129,7 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
     )
 
     def seconds_at(times: Mapping[str, float]) -> float:
-        return _run_seconds(counts, times)
+        return _run_seconds(counts, links, times)
 
     return StreamEnergyReport(
         profile=profile,
@@ -132,6 +143,8 @@ def stream_account(mapped: MappedStream, counts: StreamCounts, profile: Profile)
         neurocore_joules=neurocore_joules(counts.neurocore, counts.neurocores, profile, priced),
         seconds=seconds,
         step_seconds=step_seconds,
+        traffic=traffic,
+        time=split(_busy(counts, links, times), times["time_step"]),
         step_joules=joules_over_time(lines, profile, priced, step_seconds),
         sensitivity=swings(lines, profile, mapped.chips, seconds_at),
         seconds_at=seconds_at,
@@ -158,17 +171,30 @@ def _shared(count: int, steps: int) -> np.ndarray[tuple[int], np.dtype[np.int64]
     return np.diff(np.arange(steps + 1, dtype=np.int64) * count // steps)
 
 
-def _times(profile: Profile, bound: str) -> dict[str, float]:
-    return {name: getattr(profile[name], bound) for name in ("time_synop", "time_update", "time_step")}
+def _busiest_links(counts: StreamCounts, traffic: MeshTraffic) -> FloatArray:
+    """(steps, 2): messages over the busiest link, within a chip and between chips."""
+    found = (traffic.busiest(between_chips=between) for between in (False, True))
+    carried = np.array([link.messages if link else 0.0 for link in found])
+    messages = counts.per_step["message"].astype(np.float64)
+    share: FloatArray = messages / (messages.mean() or 1.0)
+    links: FloatArray = share[:, None] * carried
+    return links
 
 
-def _step_seconds(counts: StreamCounts, times: Mapping[str, float]) -> FloatArray:
+def _busy(counts: StreamCounts, links: FloatArray, times: Mapping[str, float]) -> FloatArray:
+    """(4, steps): seconds of the busiest of each of `latency.LIMITS` but the barrier; there are no norms."""
     load = counts.load
-    busy = (load.synops * times["time_synop"] + load.updates * times["time_update"]).max(axis=1)
-    seconds: FloatArray = busy + times["time_step"]
+    neurocores = (load.synops * times["time_synop"] + load.updates * times["time_update"]).max(axis=1)
+    of_links = links * [times["time_link"], times["time_crossing"]]
+    busy: FloatArray = np.stack([neurocores, np.zeros(counts.steps), of_links[:, 0], of_links[:, 1]])
+    return busy
+
+
+def _step_seconds(counts: StreamCounts, links: FloatArray, times: Mapping[str, float]) -> FloatArray:
+    seconds: FloatArray = _busy(counts, links, times).max(axis=0) + times["time_step"]
     return seconds
 
 
-def _run_seconds(counts: StreamCounts, times: Mapping[str, float]) -> float:
+def _run_seconds(counts: StreamCounts, links: FloatArray, times: Mapping[str, float]) -> float:
     drain = float(counts.load.updates.max()) * times["time_update"] + times["time_step"]
-    return float(_step_seconds(counts, times).sum()) + counts.sequences * counts.depth * drain
+    return float(_step_seconds(counts, links, times).sum()) + counts.sequences * counts.depth * drain

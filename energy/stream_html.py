@@ -11,6 +11,8 @@ from bispik.backends.stream.counts import STREAM_SYNOPS, StreamCounts
 from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy import formats
 from bispik.energy.activity_views import NEUROCORES_LISTED, NeurocoreRow
+from bispik.energy.board import Board, board_of
+from bispik.energy.board_svg import picture_of
 from bispik.energy.constants import GRADES
 from bispik.energy.heatmap import HeatMap, contents, heat_map
 from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
@@ -46,6 +48,11 @@ class StreamReportInput:
     def unit(self) -> str:
         """What ``each`` counts."""
         return "inference" if self.energy.sequences else "step"
+
+    def board(self) -> Board:
+        """Return the picture of the board."""
+        each = (self.energy.neurocore_joules[:, 1] / self.each).tolist()
+        return board_of(self.mapped, each, self.unit, self.energy.traffic)
 
 
 def render_stream_html(report: StreamReportInput) -> str:
@@ -85,6 +92,7 @@ def _context(report: StreamReportInput) -> dict[str, Any]:
         "grade_shares": grade_shares(energy),
         "neurocores": rows,
         "neurocores_listed": NEUROCORES_LISTED,
+        "picture": picture_of(report.board()),
         "heat_maps": _heat_maps(report, rows),
         "grades": GRADES,
         "constant_labels": CONSTANT_LABELS,

@@ -12,24 +12,35 @@ from bispik.compiler.stream.mapping import MappedStream
 from bispik.energy import formats
 from bispik.energy.json_report import to_halve_json
 from bispik.energy.labels import CONSTANT_LABELS, STREAM_EVENT_LABELS, STREAM_SCOPE_LABELS
+from bispik.energy.latency import LIMITS
 from bispik.energy.lines import EnergyLine
 from bispik.energy.ranges import Range, total
 from bispik.energy.stream_account import StreamEnergyReport, stream_account
 from bispik.energy.stream_audit import StreamAudit, stream_audit
 from bispik.energy.tables import resource_table
+from bispik.energy.time_tables import TimeRow, time_table, traffic_table
 from bispik.energy.views import grade_of, grade_shares
 
 __all__ = ["StreamEnergyReport", "stream_account", "stream_json", "stream_tables"]
 
 
 def stream_tables(mapped: MappedStream, counts: StreamCounts, report: StreamEnergyReport) -> tuple[Table, ...]:
-    """Return resources, events, energy and audit as tables for the terminal."""
+    """Return resources, traffic, time, events, energy and audit as tables for the terminal."""
     audit = stream_audit(mapped.program, report, mapped.parts)
-    return resource_table(mapped), _event_table(report), _energy_table(counts, report), _audit_table(audit, report)
+    each = ("inference", report.sequences) if report.sequences else ("step", report.steps)
+    row = TimeRow(name="step by step", seconds=report.seconds, pieces=each[1], split=report.time)
+    return (
+        resource_table(mapped),
+        traffic_table(report.traffic),
+        time_table([row], each[0]),
+        _event_table(report),
+        _energy_table(counts, report),
+        _audit_table(audit, report),
+    )
 
 
 def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergyReport) -> dict[str, Any]:
-    """Return ``energy``, ``audit`` and ``counts``, and what they rest on.
+    """Return ``energy``, ``time``, ``placement``, ``audit`` and ``counts``, and what they rest on.
 
     Energies are joules over the whole run unless the key says otherwise; ``energy.lines`` sum to ``energy.totals``.
     """
@@ -62,6 +73,12 @@ def stream_json(mapped: MappedStream, counts: StreamCounts, report: StreamEnergy
                 for c in report.profile.constants.values()
             ],
         },
+        "time": {
+            "seconds_per_step": report.time.total / report.time.steps,
+            "limited_by": report.time.limited_by,
+            "waits_for": {limit: report.time.share(limit) for limit in LIMITS},
+        },
+        "placement": report.traffic.to_dict(),
         "audit": [
             {
                 "operation": entry.operation,

@@ -34,7 +34,8 @@ Time steps here are logical ones, behind the removal of the fabric's skew. Defin
 - **host operation**: see `bispik.backends.counts.host`.
 
 Zero spikes cost no synops and no messages. Counts are exact and additive over tokens; moving neurocores changes hops,
-crossings, local and inter-chip messages only.
+crossings, local and inter-chip messages, and which link carries how many, only. Over all links of the mesh, the
+messages that each carried (`link_messages`) add up to hops and crossings.
 """
 
 from bispik.backends.counts.by_slice import IntArray
@@ -51,6 +52,7 @@ from bispik.backends.counts.events import (
     HostOperation,
     StepLoad,
 )
+from bispik.backends.counts.mesh_traffic import link_messages, mesh_traffic
 
 __all__ = [
     "EVENTS",
@@ -66,4 +68,6 @@ __all__ = [
     "IntArray",
     "StepLoad",
     "count_events",
+    "link_messages",
+    "mesh_traffic",
 ]

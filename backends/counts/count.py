@@ -14,12 +14,14 @@ from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.chunk import CountedChunk, Demands, SpikeArray, recorded
 from bispik.backends.counts.events import EventCounts
 from bispik.backends.counts.host import host_operations
+from bispik.backends.counts.links import LinkLoad
 from bispik.backends.counts.load import Load
 from bispik.backends.counts.slices import Planner, SlicePlan
 from bispik.backends.counts.tally import Tally
 from bispik.backends.counts.traffic import traffic
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention, IntegerPopulation
+from bispik.compiler.routes import Multicasts, routes
 from bispik.compiler.shapes import STORED_BITS
 
 
@@ -45,8 +47,10 @@ class CountPlan:
     """(slices,): index of its neurocore."""
     spread: dict[str, str]
     """Attentions whose stored tokens are spread over slices, and the populations of their values."""
+    casts: Multicasts
     tally: Tally
     load: Load
+    links: LinkLoad
 
 
 _PLANS: WeakKeyDictionary[MappedProgram, CountPlan] = WeakKeyDictionary()
@@ -69,18 +73,24 @@ def make_plan(mapped: MappedProgram) -> CountPlan:
     spread = {a.name: a.value for a in program.of_kind(IntegerAttention) if a.name in cut}
     stored_bits = {p.name: STORED_BITS[p.neurons.spikes] for p in program.of_kind(IntegerPopulation)}
     planner = Planner(program, len(placed), stored_bits, set(spread), {part.name for part in mapped.parts})
-    for index, ((_, part), costs) in enumerate(zip(placed, traffic(mapped, placed), strict=True)):
+    found = routes(mapped)
+    for index, ((_, part), costs) in enumerate(zip(placed, traffic(found, placed), strict=True)):
         planner.add(index, part, nodes[part.node], costs)
+    planner.add_multicasts(found.multicasts)
     parts = planner.plan()
     neurocore = np.array([place for place, _ in placed], np.int64)
     skew = np.array([mapped.skew[part.node] for _, part in placed], np.int64)
+    steps = program.steps_per_token
+    load = Load(parts, neurocore, skew, steps)
     return CountPlan(
         parts=parts,
         node=tuple(part.node for _, part in placed),
         neurocore=neurocore,
         spread=spread,
+        casts=found.multicasts,
         tally=Tally(parts),
-        load=Load(parts, neurocore, skew, program.steps_per_token),
+        load=load,
+        links=LinkLoad(mapped, found.multicasts, parts.casts, steps, load.depth),
     )
 
 
@@ -133,7 +143,8 @@ class EventCounter:
             positions=positions,
             host=host_operations(self.program, tokens),
             saturations=dict(saturations),
-            load=plan.load.of(numbers),
+            sent=numbers[plan.parts.casts].sum(axis=2),
+            load=plan.load.of(numbers, *plan.links.of(numbers)),
             steps=tokens * self.program.steps_per_token,
             depth=plan.load.depth,
         )

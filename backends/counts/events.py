@@ -92,6 +92,10 @@ class StepLoad:
     norms: IntArray
     """(T + depth,): operations of the largest norm that works in each step of ``sequential``, 0 if none does. In every
     step of ``pipelined`` all of them work."""
+    links_pipelined: IntArray
+    """(tokens, T, 2): largest number of messages that one link carried, within a chip and between chips."""
+    links_sequential: IntArray
+    """(tokens, T + depth, 2)"""
 
     @classmethod
     def joined(cls, parts: Sequence[StepLoad]) -> StepLoad:
@@ -109,6 +113,8 @@ class StepLoad:
             pipelined=np.concatenate([part.pipelined for part in parts]),
             sequential=np.concatenate([part.sequential for part in parts]),
             norms=first.norms,
+            links_pipelined=np.concatenate([part.links_pipelined for part in parts]),
+            links_sequential=np.concatenate([part.links_sequential for part in parts]),
         )
 
 
@@ -126,6 +132,9 @@ class EventCounts(CountsBySlice[Event]):
     host: Mapping[HostOperation, int]
     saturations: Mapping[str, int]
     """By population and attention: membrane updates that were clipped."""
+    sent: IntArray
+    """(multicasts, T): outputs other than 0 that each multicast of the mapping (`bispik.compiler.routes`) sent in each
+    time step of a token, over all tokens: one message for each of its destinations."""
     load: StepLoad
     steps: int
     """Logical time steps: tokens * T."""
@@ -182,6 +191,7 @@ class EventCounts(CountsBySlice[Event]):
             positions=np.concatenate([part.positions for part in parts]),
             host={operation: sum(part.host[operation] for part in parts) for operation in HOST_OPERATIONS},
             saturations={name: sum(part.saturations[name] for part in parts) for name in first.saturations},
+            sent=np.sum([part.sent for part in parts], axis=0),
             load=StepLoad.joined([part.load for part in parts]),
             steps=sum(part.steps for part in parts),
             depth=first.depth,

@@ -47,8 +47,8 @@ class Load:
         core, step = self.working.keys // span, self.working.keys % span
         self.busiest_by_step = Groups(step * len(self.updates) + size[core])
 
-    def of(self, numbers: IntArray) -> StepLoad:
-        """Return the load of each step, of numbers (rows, T, n)."""
+    def of(self, numbers: IntArray, links_pipelined: IntArray, links_sequential: IntArray) -> StepLoad:
+        """Return the load of each step, of numbers (rows, T, n), with that of the links."""
         tokens, groups = numbers.shape[2], len(self.updates)
         shares = self.shares.of(numbers)
         by_step = shares.reshape(-1, tokens)
@@ -65,6 +65,8 @@ class Load:
             pipelined=pipelined,
             sequential=sequential.reshape(tokens, -1, groups),
             norms=self.norms,
+            links_pipelined=links_pipelined,
+            links_sequential=links_sequential,
         )
 
 

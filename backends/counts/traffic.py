@@ -9,20 +9,19 @@ import numpy as np
 
 from bispik.backends.counts.by_slice import IntArray
 from bispik.backends.counts.events import Event
-from bispik.compiler.mapping import MappedProgram, Slice
-from bispik.compiler.routes import routes
+from bispik.compiler.mapping import Slice
+from bispik.compiler.routes import Routes
 
 COSTS: tuple[Event, ...] = ("message", "message_local", "message_interchip", "hop_x", "hop_y", "chip_crossing")
 
 
-def traffic(mapped: MappedProgram, placed: Sequence[tuple[int, Slice]]) -> list[IntArray]:
+def traffic(found: Routes, placed: Sequence[tuple[int, Slice]]) -> list[IntArray]:
     """Return for each slice a table (COSTS, rows): what one output of each row costs on its way to all its readers.
 
     ``placed`` are the slices, each with the index of its neurocore.
     """
     tables = [np.zeros((len(COSTS), part.stop - part.start), np.int64) for _, part in placed]
     slices = _slices_by_sender(placed)
-    found = routes(mapped)
     casts, way = found.multicasts, found.distance
     per_message = (np.ones_like(way.x_hops), way.local, way.inter_chip, way.x_hops, way.y_hops, way.crossings)
     costs = np.stack([casts.per_range(values.astype(np.int64)) for values in per_message])

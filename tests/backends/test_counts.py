@@ -17,11 +17,22 @@ from hypothesis import strategies as st
 
 from bispik.backends.activity import Activity
 from bispik.backends.counted import open_counted
-from bispik.backends.counts import EVENTS, GRADED, SYNOPS, EventCounter, EventCounts, Format, count_events
+from bispik.backends.counts import (
+    EVENTS,
+    GRADED,
+    SYNOPS,
+    EventCounter,
+    EventCounts,
+    Format,
+    count_events,
+    link_messages,
+    mesh_traffic,
+)
 from bispik.backends.counts.steps import events_by_step
 from bispik.backends.reference import ReferenceSession
 from bispik.backends.registry import RunOptions
 from bispik.compiler.mapping import MappedProgram, Slice
+from bispik.compiler.mesh_links import Grid
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerNode,
@@ -94,6 +105,9 @@ def test_counts_of_chunks_add_up_to_those_of_the_whole(form: Form, seed: int, me
     np.testing.assert_array_equal(sums.positions, whole.positions)
     np.testing.assert_array_equal(sums.load.pipelined, whole.load.pipelined)
     np.testing.assert_array_equal(sums.load.sequential, whole.load.sequential)
+    np.testing.assert_array_equal(sums.load.links_pipelined, whole.load.links_pipelined)
+    np.testing.assert_array_equal(sums.load.links_sequential, whole.load.links_sequential)
+    np.testing.assert_array_equal(sums.sent, whole.sent)
     assert (sums.host, sums.saturations, sums.steps) == (whole.host, whole.saturations, whole.steps)
 
 
@@ -245,6 +259,37 @@ def test_step_loads_hold_the_busiest_neurocore(form: Form, seed: int, memory: in
     np.testing.assert_array_equal(counts.load.sequential, sequential)
 
 
+@given(forms, seeds, st.sampled_from([200, 400, 120_000]))
+@settings(max_examples=20)
+def test_links_carry_what_a_walk_over_the_mesh_says(form: Form, seed: int, memory: int) -> None:
+    program = random_program(seed, **form)
+    mapped = scattered(program, seed, target_of(form, memory))
+    activity = run(program, seed)
+    counts, grid = count_events(mapped, activity), Grid.of(mapped.target, mapped.system)
+    tokens, steps = len(activity.token_ids), program.steps_per_token
+    at_once = np.zeros((tokens, steps, grid.links), np.int64)
+    behind = np.zeros((tokens, steps + counts.depth, grid.links), np.int64)
+    for core in mapped.neurocores:
+        for part in core.slices:
+            for token in range(tokens):
+                for step in range(steps):
+                    oracle = Oracle(mapped, activity)
+                    oracle.send(core.index, part, token, step)
+                    for link, messages in oracle.links.items():
+                        at_once[token, step, link] += messages
+                        behind[token, step + mapped.skew[part.node], link] += messages
+    carried = link_messages(mapped, counts)
+    np.testing.assert_array_equal(carried, at_once.sum(axis=(0, 1)))
+    between = grid.between_chips(np.arange(grid.links))
+    assert carried[between].sum() == counts.total("chip_crossing")
+    assert carried[~between].sum() == counts.total("hop_x", "hop_y")
+    for kind, links in enumerate((~between, between)):
+        np.testing.assert_array_equal(counts.load.links_pipelined[..., kind], at_once[..., links].max(axis=2))
+        np.testing.assert_array_equal(counts.load.links_sequential[..., kind], behind[..., links].max(axis=2))
+    traffic = mesh_traffic(mapped, counts)
+    assert traffic.loads.sum() == pytest.approx(traffic.comparison.placed.links)
+
+
 def test_a_plan_is_made_once_and_goes_with_its_mapping() -> None:
     mapped = scattered(random_program(1), 0)
     plan = EventCounter(mapped).plan
@@ -315,6 +360,8 @@ class Oracle:
                 sums += arriving * weight[:, channel].astype(np.int64)
             self.outputs[part.name] = sums
         self.counts: Counter[str] = Counter()
+        self.links: Counter[int] = Counter()
+        """Messages over each link."""
 
     def count(self) -> dict[str, int]:
         for token in range(len(self.activity.token_ids)):
@@ -441,3 +488,15 @@ class Oracle:
         self.counts["chip_crossing"] += sum(crossings)
         self.counts["hop_x"] += abs(spots[0][0] - spots[1][0]) - crossings[0]
         self.counts["hop_y"] += abs(spots[0][1] - spots[1][1]) - crossings[1]
+        self.walk(*spots)
+
+    def walk(self, here: tuple[int, int], there: tuple[int, int]) -> None:
+        """Go link by link, first along x and then along y."""
+        grid = Grid.of(self.mapped.target, self.mapped.system)
+        (x, y), (goal_x, goal_y) = here, there
+        while (x, y) != (goal_x, goal_y):
+            step_x = (goal_x > x) - (goal_x < x)
+            step_y = 0 if step_x else (goal_y > y) - (goal_y < y)
+            direction = {(1, 0): 0, (-1, 0): 1, (0, 1): 2, (0, -1): 3}[step_x, step_y]
+            self.links[(direction * grid.rows + y) * grid.columns + x] += 1
+            x, y = x + step_x, y + step_y

@@ -54,7 +54,7 @@ def test_json_answers_does_it_fit_is_it_the_same_and_what_does_a_token_cost(
     assert values["execution_mode"].startswith("sim")
     assert all(Path(path).is_file() for path in values["artifacts"].values())
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model.nir", "program.bspk", "report.html", "report.json",
+        "board.svg", "model.nir", "program.bspk", "report.html", "report.json",
     ]  # fmt: skip
 
 
@@ -334,3 +334,17 @@ def test_a_budget_that_cannot_be_kept_is_refused(
 
 def test_a_budget_takes_weights(capsys: Capture) -> None:
     assert_refused(capsys, "leave out --dry-run", ["--config", "opt-125m", "--dry-run", "--budget", "chips=1"])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--json", "--board"], "--board draws among the tables"),
+        (["--dry-run", "--board"], "--dry-run writes and runs nothing"),
+    ],
+)
+def test_a_board_is_not_drawn_where_it_cannot_be(
+    more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint.pt", *more]) == 2
+    assert words in capsys.readouterr().err

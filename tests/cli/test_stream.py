@@ -90,7 +90,9 @@ def test_json_answers_does_it_fit_is_it_the_same_and_what_does_it_cost(
     assert 0 < each["low"] <= each["default"] <= each["high"]
     assert values["fully_binary"]["answer"]
     assert values["run"]["execution_mode"].startswith("reference")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.bspk", "report.html", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "board.svg", "program.bspk", "report.html", "report.json",
+    ]  # fmt: skip
 
 
 def test_the_same_file_gives_the_same_program(folder: Path, program: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -21,6 +21,7 @@ from bispik.compiler.routes import Traffic, expected_traffic, find_multicasts, r
 from bispik.compiler.rules import check
 from bispik.compiler.shapes import NetworkShape
 from bispik.compiler.target import Target, load_target
+from bispik.compiler.traffic import Flows, compare, ways
 from bispik.models.errors import BispikError
 from tests.compiler.shape_examples import EXAMPLE, OPT_125M, language_model
 from tests.mappings import scattered, small_target
@@ -72,8 +73,24 @@ def test_messages_have_shorter_ways_than_in_a_random_and_in_a_sequential_placeme
     random, random_traffic = cost(at(neurocores, places, at_random))
     assert ours <= 0.25 * random
     assert ours <= 0.8 * sequential
+    links = [t.hops + t.crossings for t in (ours_traffic, random_traffic, sequential_traffic)]
+    assert links[0] <= 0.25 * links[1]
+    assert links[0] <= 0.8 * links[2]
     assert ours_traffic.crossings <= min(sequential_traffic.crossings, random_traffic.crossings)
     assert ours_traffic.messages == random_traffic.messages == sequential_traffic.messages
+
+
+def test_a_comparison_is_with_the_mean_of_random_placements() -> None:
+    system = LOIHI2.system("alia-point")
+    neurocores = placed(OPT_125M, "alia-point")
+    mapped, places = mapped_shape(OPT_125M, "alia-point", neurocores), usable_places(LOIHI2, system, 12)
+    random = np.random.default_rng(0)
+    sender, destination = random.integers(0, len(neurocores), (2, 500))
+    flows = Flows(sender=sender, destination=destination, messages=random.random(500))
+    found = [ways(mapped, places[random.permutation(len(places.x))], flows) for _ in range(100)]
+    expected = compare(mapped, flows).random
+    for name in ("messages", "inter_chip", "hops", "crossings"):
+        assert getattr(expected, name) == pytest.approx(np.mean([getattr(w, name) for w in found]), rel=0.02)
 
 
 def test_placement_uses_the_fewest_chips_and_no_place_twice() -> None:

@@ -17,7 +17,7 @@ from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerNorm, IntegerPopulation, QuantizedProgram
 from bispik.energy.account import account
 from bispik.energy.baselines import ann_baselines, ann_work
-from bispik.energy.latency import SCHEDULES, Schedule, token_seconds
+from bispik.energy.latency import LIMITS, SCHEDULES, TIMES, Schedule, token_seconds
 from bispik.energy.profiles import list_profiles, load_profile
 from tests.energy.runs import counted
 from tests.mappings import scattered
@@ -140,7 +140,7 @@ def test_steps_last_as_long_as_a_loop_over_neurocores_says() -> None:
     program = random_program(2, steps=2, window=3)
     mapped, counts = counted(program)
     one_token = counts_of_steps(program, mapped)
-    seconds = token_seconds(counts.load, "pipelined", 2.0, 3.0, 7.0, 5.0)
+    seconds = token_seconds(counts.load, "pipelined", times(2.0, 3.0, 7.0, 0.0, 0.0, 5.0))
     updates = [sum(part.use["neurons"] for part in core.slices) for core in mapped.neurocores]
     by_hand = sum(5.0 + max(2.0 * s + 3.0 * u for s, u in zip(step, updates, strict=True)) for step in one_token)
     assert seconds[0] == by_hand
@@ -151,20 +151,54 @@ def test_a_step_lasts_as_long_as_its_largest_norm() -> None:
     mapped, counts = counted(program)
     operations = 3 * program.injection.size + 3
     assert counts.total("norm_operation") == 4 * operations * counts.steps  # two blocks with two norms each
-    pipelined = token_seconds(counts.load, "pipelined", 0.0, 0.0, 7.0, 5.0)
+    pipelined = token_seconds(counts.load, "pipelined", times(0.0, 0.0, 7.0, 0.0, 0.0, 5.0))
     np.testing.assert_array_equal(pipelined, np.full(counts.tokens, 2 * (7.0 * operations + 5.0)))
     at_work = {mapped.skew[norm.name] + step for norm in program.of_kind(IntegerNorm) for step in range(2)}
     assert 0 < len(at_work) < 2 + counts.depth
-    sequential = token_seconds(counts.load, "sequential", 0.0, 0.0, 7.0, 5.0)
+    sequential = token_seconds(counts.load, "sequential", times(0.0, 0.0, 7.0, 0.0, 0.0, 5.0))
     by_hand = len(at_work) * 7.0 * operations + (2 + counts.depth) * 5.0
     np.testing.assert_array_equal(sequential, np.full(counts.tokens, by_hand))
 
 
 def test_norms_slow_no_step_of_a_network_without_them() -> None:
     counts = counted(random_program(2))[1]
-    seconds = [token_seconds(counts.load, schedule, 2.0, 3.0, time, 5.0) for schedule in SCHEDULES for time in (0, 9.0)]
+    seconds = [
+        token_seconds(counts.load, schedule, times(2.0, 3.0, norm, 0.0, 0.0, 5.0))
+        for schedule in SCHEDULES
+        for norm in (0, 9.0)
+    ]
     np.testing.assert_array_equal(seconds[0], seconds[1])
     np.testing.assert_array_equal(seconds[2], seconds[3])
+
+
+@given(seeds, schedules)
+@settings(max_examples=15)
+def test_a_step_lasts_as_long_as_its_busiest_link(seed: int, schedule: Schedule) -> None:
+    counts = counted(random_program(seed), seed)[1]
+    load = counts.load
+    links = load.links_sequential if schedule == "sequential" else load.links_pipelined
+    of_chips = token_seconds(load, schedule, times(0.0, 0.0, 0.0, 3.0, 0.0, 5.0))
+    np.testing.assert_array_equal(of_chips, (3.0 * links[:, :, 0] + 5.0).sum(axis=1))
+    of_both = token_seconds(load, schedule, times(0.0, 0.0, 0.0, 3.0, 7.0, 5.0))
+    np.testing.assert_array_equal(of_both, (np.maximum(3.0 * links[:, :, 0], 7.0 * links[:, :, 1]) + 5.0).sum(axis=1))
+
+
+@given(forms, seeds, profiles, schedules)
+@settings(max_examples=15)
+def test_what_steps_wait_for_is_the_whole_time(form: Form, seed: int, profile: str, schedule: Schedule) -> None:
+    mapped, counts = counted(random_program(seed, **form), seed)
+    report = account(mapped, counts, load_profile(profile), schedule)
+    assert report.time.total == pytest.approx(report.seconds.default)
+    steps = (counts.load.sequential if schedule == "sequential" else counts.load.pipelined).shape[1]
+    assert report.time.steps == report.tokens * steps
+    assert (report.time.limited_by is None) == (report.seconds.default == 0)
+    if report.time.limited_by:
+        assert report.time.share(report.time.limited_by) >= 0.2
+        assert sum(report.time.share(limit) for limit in LIMITS) == pytest.approx(1)
+
+
+def times(*seconds: float) -> dict[str, float]:
+    return dict(zip(TIMES, seconds, strict=True))
 
 
 def counts_of_steps(program: QuantizedProgram, mapped: MappedProgram) -> list[list[int]]:

@@ -169,7 +169,7 @@ def test_json_holds_every_number_and_its_source() -> None:
     values = json.loads(
         json.dumps(stream_json(mapped, counts, stream_account(mapped, counts, LOIHI2)), allow_nan=False)
     )
-    assert set(values) == {"energy", "audit", "fully_binary", "counts", "firing_rates"}
+    assert set(values) == {"energy", "time", "placement", "audit", "fully_binary", "counts", "firing_rates"}
     energy = values["energy"]
     for bound in ("low", "default", "high"):
         lines = sum(line["joules"][bound] for line in energy["lines"])
@@ -179,6 +179,15 @@ def test_json_holds_every_number_and_its_source() -> None:
     assert values["counts"]["per_step"]["synop_shared"] == [4 * 2 * 22 * 22, 0]
     assert values["firing_rates"] == firing_rates(counts)
     assert sum(core["synops"] for core in energy["neurocores"]) == counts.synops
+
+
+@settings(max_examples=10, deadline=None)
+@given(programs())
+def test_links_carry_what_the_messages_pass(program: StreamProgram) -> None:
+    mapped, counts = counted(program)
+    report = stream_account(mapped, counts, LOIHI2)
+    assert report.traffic.loads.sum() == pytest.approx(report.traffic.comparison.placed.links)
+    assert report.time.total == pytest.approx(report.step_seconds.sum())
 
 
 @settings(max_examples=10, deadline=None)
