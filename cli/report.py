@@ -11,8 +11,8 @@ from typing import Any
 from bispik.backends.counts.steps import events_by_step
 from bispik.backends.registry import open_session
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
-from bispik.cli.account import account_of, summary, write_html
-from bispik.cli.common import Parser, add_board, console, print_json, refuse_board_in_json, run
+from bispik.cli.account import account_of, summary, tables, write_html
+from bispik.cli.common import Parser, add_board, console, print_board, print_json, refuse_board_in_json, run
 from bispik.cli.execute import run_program
 from bispik.cli.report_files import say_written, write_values
 from bispik.cli.stream_options import ENCODING, add_encoding, refuse_options
