@@ -269,7 +269,7 @@ def test_files_of_an_earlier_compile_go_if_they_are_no_longer_true(
     capsys.readouterr()
 
 
-def shared_memory(process: int | str) -> set[str]:
+def shared_memory(process: str) -> set[str]:
     """Names of the shared memory that a process has mapped."""
     lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
     return {line.split()[5] for line in lines if "/dev/shm/" in line and not line.endswith("(deleted)")}
@@ -297,7 +297,7 @@ def test_ending_a_run_on_lava_leaves_no_process_and_no_shared_memory(whole: Path
         with suppress(OSError):  # a process or thread that ended meanwhile
             lists = Path(f"/proc/{run.pid}/task").glob("*/children")
             children = [child for found in lists for child in found.read_text(encoding="ascii").split()]
-            shared |= {name for process in (run.pid, *children) for name in shared_memory(process)}
+            shared |= {name for process in (str(run.pid), *children) for name in shared_memory(process)}
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=120)
     assert run.returncode == 128 + signal.SIGTERM
