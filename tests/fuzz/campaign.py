@@ -88,6 +88,6 @@ def faults(seeds: Path, work: Path, cases: Mapping[str, int]) -> Iterator[Fault]
 
 
 def _ended_by(code: int) -> str:
-    if code == -signal.SIGALRM:
+    if -code in (signal.SIGALRM, signal.SIGPROF):
         return "it hung"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

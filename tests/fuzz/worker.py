@@ -22,7 +22,10 @@ from bispik.models.errors import BispikError
 from tests.fuzz.kinds import KINDS, Kind
 
 SECONDS, SECONDS_OF_HDF5 = 10.0, 2.0
-"""For one case, and for one that a guard stands before; the slowest valid seed takes a fiftieth of that."""
+"""Of the processor, for one case, and for one that a guard stands before; a valid seed takes a fiftieth of that."""
+
+WAITING = 30
+"""Times that, by the clock: what waits takes no processor, and a busy machine is no fault of a file."""
 
 PER_BYTE = 64
 """Address space that reading a file may take for each of its bytes, beside `Kind.bound`."""
@@ -89,9 +92,10 @@ def case(kind: Kind, name: str, number: int, watch: Watch) -> str:
     whole = path.read_bytes()
     path.write_bytes(damaged)
     limit_memory(kind.bound + PER_BYTE * len(damaged))
-    signal.setitimer(
-        signal.ITIMER_REAL, SECONDS_OF_HDF5 if kind.is_hdf5 else SECONDS
-    )  # whose signal ends the process: libraries do not look at flags
+    seconds = SECONDS_OF_HDF5 if kind.is_hdf5 else SECONDS
+    # Signals that end the process: libraries do not look at flags.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
     watch.seen, watch.armed = "", True
     try:
         kind.read(watch.folder / kind.opened)
@@ -102,6 +106,7 @@ def case(kind: Kind, name: str, number: int, watch: Watch) -> str:
         fault = traceback.format_exc().replace("\n", "\\n")
     finally:
         watch.armed = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         path.unlink(missing_ok=True)  # it may still be mapped: a new file, not the old one rewritten
