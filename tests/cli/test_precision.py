@@ -61,6 +61,6 @@ def test_a_loss_is_kept() -> None:
 
 def test_a_size_that_no_width_keeps_is_refused_with_the_least_that_is_needed() -> None:
     with pytest.raises(
-        BispikError, match=r"--budget neurocores=2: with 1 bit everywhere .* 5 neurocores; give 5 or more"
+        BispikError, match=r"--budget neurocores=2: with 1 bit everywhere .* 4 neurocores; give 4 or more"
     ):
         options_within(parse_budget("neurocores=2"), search())
