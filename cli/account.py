@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
+from bispik.backends.observe import observe
 from bispik.backends.run import SequenceRun
 from bispik.cli.common import limits
-from bispik.cli.text import decode
+from bispik.cli.text import decode, words_of
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention, QuantizedProgram
 from bispik.energy.account import account
@@ -26,10 +27,11 @@ from bispik.models.files import written_whole
 
 
 def account_of(mapped: MappedProgram, run: SequenceRun, profile: Profile) -> ReportInput:
-    """Return everything that a report on a run is made of."""
+    """Return everything that a report on a run is made of, but for single neurons: see `with_neurons`."""
     program = mapped.program
     ids = run.token_ids.tolist()
     prompt, text = (decode(program.tokenizer, part) for part in (ids[: run.prompt_tokens], ids))
+    written = GeneratedText(prompt=prompt, continuation=text[len(prompt) :], words=words_of(program.tokenizer, ids))
     return ReportInput(
         title=f"BiSpikCLM, {program.hyperparameters.get('num_layers', '?')} layers",
         parameters=int(program.hyperparameters.get("parameters", 0)),
@@ -38,8 +40,14 @@ def account_of(mapped: MappedProgram, run: SequenceRun, profile: Profile) -> Rep
         energy=account(mapped, run.counts, profile),
         execution_mode=run.execution_mode,
         token_ids=run.token_ids,
-        text=GeneratedText(prompt=prompt, continuation=text[len(prompt) :]) if program.tokenizer else None,
+        prompt_tokens=run.prompt_tokens,
+        text=written if program.tokenizer else None,
     )
+
+
+def with_neurons(report: ReportInput) -> ReportInput:
+    """Return the report with what single neurons did, for which the first tokens are run again."""
+    return dataclasses.replace(report, observed=observe(report.mapped.program, report.token_ids))
 
 
 def write_html(report: ReportInput, path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bispik.backends.run import Sampling, SequenceRun
-from bispik.cli.account import account_of, summary, tables, write_reports
+from bispik.cli.account import account_of, summary, tables, with_neurons, write_reports
 from bispik.cli.common import console, print_board, print_json, progress, target_of
 from bispik.cli.compile_flow import Compiled, CompileRequest, Stages, compile_network, request_digest
 from bispik.cli.emit import EMITTED, LANGUAGE_MODEL, PROFILES, statement
@@ -51,7 +51,7 @@ def compile_and_report(options: argparse.Namespace) -> int:
         with stages("run", f"running on {options.run or 'sim'}"):
             ran = _run(options, compiled, sampling)
         with stages("report", "accounting for energy and writing the reports"):
-            report = account_of(compiled.mapped, ran, profile)
+            report = with_neurons(account_of(compiled.mapped, ran, profile))
             write_reports(report, folder)
             if "sanafe" in options.emit:
                 emit_language_model(compiled.mapped, ran.token_ids, profile, folder)

@@ -11,7 +11,7 @@ from typing import Any
 from bispik.backends.counts.steps import events_by_step
 from bispik.backends.registry import open_session
 from bispik.backends.trace import TRACE, CountedTrace, count_trace
-from bispik.cli.account import account_of, summary, tables, write_html
+from bispik.cli.account import account_of, summary, tables, with_neurons, write_html
 from bispik.cli.common import Parser, add_board, console, print_board, print_json, refuse_board_in_json, run
 from bispik.cli.execute import run_program
 from bispik.cli.report_files import say_written, write_values
@@ -115,7 +115,7 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         refuse_options(options, FOR_LANGUAGE_MODELS, f"is for language models; {sources[0]} is a network from NIR")
         return report_stream(options, sources[0])
-    return _report(options, _report_of(options, sources[0]))
+    return _report(options, with_neurons(_report_of(options, sources[0])))
 
 
 def _at_most_one(sources: Sequence[Path], what: str) -> bool:

@@ -57,6 +57,15 @@ def decode(tokenizer: str, ids: list[int]) -> str:
     return TextStream(tokenizer).text(ids)
 
 
+def words_of(tokenizer: str, ids: Sequence[int]) -> tuple[str, ...]:
+    """Return the text of each token; together they are the text of all."""
+    stream = TextStream(tokenizer)
+    words = [stream.advance(ids[: number + 1]) for number in range(len(ids))]
+    if words:
+        words[-1] += stream.finish(ids)
+    return tuple(words)
+
+
 class TextStream:
     """The text of a growing list of tokens, in pieces that can be printed one behind the other."""
 

@@ -12,24 +12,9 @@ from bispik.energy import formats
 from bispik.energy.account import EnergyReport
 from bispik.energy.baselines import dense_weights
 from bispik.energy.heatmap import HeatMap, contents, heat_map
-from bispik.energy.labels import layer_label
+from bispik.energy.labels import ROLE_LABELS, layer_label
 
 NEUROCORES_LISTED = 256
-
-_ROLES = {
-    "attn/input": "Attention input",
-    "attn/query": "Query",
-    "attn/key": "Key",
-    "attn/value": "Value",
-    "attn/attention": "Scores",
-    "attn/mixed": "Mixed",
-    "attn/output": "Attention output",
-    "ffn/input": "FFN input",
-    "ffn/fc1": "FFN 1",
-    "ffn/fc2": "FFN 2",
-    "sum": "Block output",
-    "output": "Block output",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +74,7 @@ def rate_table(program: QuantizedProgram, counts: EventCounts) -> RateTable:
     populations = program.of_kind(IntegerPopulation)
     neurons = sum(population.size for population in populations)
     return RateTable(
-        columns=tuple(_ROLES.get(role, role) for role in roles),
+        columns=tuple(ROLE_LABELS.get(role, role) for role in roles),
         rows=tuple((layer_label(layer), tuple(by_place.get((layer, role)) for role in roles)) for layer in layers),
         outside=tuple((layer_label(name), rate) for name, rate in rates.items() if name not in inside),
         mean=sum(rates[population.name] * population.size for population in populations) / neurons,

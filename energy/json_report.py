@@ -15,8 +15,10 @@ from bispik.energy.baselines import baseline_constants
 from bispik.energy.constants import Constant
 from bispik.energy.latency import LIMITS, RUNS
 from bispik.energy.lines import EnergyLine
+from bispik.energy.plots import rate_distribution
 from bispik.energy.published import published
 from bispik.energy.ranges import Range
+from bispik.energy.raster import raster_json
 from bispik.energy.report import ReportInput
 from bispik.energy.run_account import RunAccount
 from bispik.energy.uncertainty import to_halve
@@ -40,15 +42,7 @@ def report_json(report: ReportInput) -> dict[str, Any]:
             | {"all": energy.total.to_dict()},
             "lines": [_line(energy, line) for line in energy.lines],
             "neurocores": _neurocores(report),
-            "tokens": [
-                {"position": position, "joules": joules, "seconds": seconds}
-                for position, joules, seconds in zip(
-                    report.counts.positions.tolist(),
-                    energy.token_joules.tolist(),
-                    energy.token_seconds.tolist(),
-                    strict=True,
-                )
-            ],
+            "tokens": _tokens(report),
             "baselines": _baselines(energy),
             "sensitivity": [
                 {"constant": swing.constant, "j_per_token": swing.joules / energy.tokens}
@@ -65,6 +59,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
         "counts": report.counts.to_dict() | _counts(report),
         "spikes_per_synapse": spikes_per_synapse(report.mapped.program, report.counts),
         "firing_rates": firing_rates(report.mapped.program, report.counts),
+        "rate_distribution": rate_distribution(report.observed).to_dict() if report.observed else None,
+        "raster": raster_json(report.observed) if report.observed else [],
         "text": None
         if report.text is None
         else {"prompt": report.text.prompt, "continuation": report.text.continuation},
@@ -175,6 +171,23 @@ def _line(energy: EnergyReport, line: EnergyLine) -> dict[str, Any]:
         "grade": grade_of(energy, line),
         "source": energy.profile.constants[line.constant].source,
     }
+
+
+def _tokens(report: ReportInput) -> list[dict[str, Any]]:
+    energy, words = report.energy, report.words
+    return [
+        {
+            "position": position,
+            "id": int(report.token_ids[position]),
+            "text": None if report.text is None else words[position],
+            "generated": position >= report.prompt_tokens,
+            "joules": joules,
+            "seconds": seconds,
+        }
+        for position, joules, seconds in zip(
+            report.counts.positions.tolist(), energy.token_joules.tolist(), energy.token_seconds.tolist(), strict=True
+        )
+    ]
 
 
 def _neurocores(report: ReportInput) -> list[dict[str, Any]]:

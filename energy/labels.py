@@ -115,6 +115,21 @@ LIMIT_LABELS: Mapping[str, str] = {
 }
 """What a time step waits for."""
 
+ROLE_LABELS: Mapping[str, str] = {
+    "attn/input": "Attention input",
+    "attn/query": "Query",
+    "attn/key": "Key",
+    "attn/value": "Value",
+    "attn/attention": "Scores",
+    "attn/mixed": "Mixed",
+    "attn/output": "Attention output",
+    "ffn/input": "FFN input",
+    "ffn/fc1": "FFN 1",
+    "ffn/fc2": "FFN 2",
+    "sum": "Block output",
+    "output": "Block output",
+}
+
 _LAYERS: Mapping[str, str] = {
     "embed": "Embedding neurons",
     "stream": "Embedding current",
@@ -128,6 +143,15 @@ def layer_label(layer: str) -> str:
     if kind == "block" and number.isdigit():
         return f"Block {int(number)}"
     return _LAYERS.get(layer, layer)
+
+
+def population_label(name: str) -> str:
+    """Return ``Block 3, query`` for ``block_03/attn/query``; what is in no block has the name of its place."""
+    layer, _, role = name.partition("/")
+    if not role:
+        return layer_label(layer)
+    label = ROLE_LABELS.get(role, role)
+    return f"{layer_label(layer)}, {label if label[:2].isupper() else label[0].lower() + label[1:]}"
 
 
 def resource_label(resource: str) -> str:

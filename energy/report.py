@@ -11,10 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bispik.backends.counts import EventCounts, IntArray, mesh_traffic
+from bispik.backends.observe import Observed
 from bispik.compiler.mapping import MappedProgram
 from bispik.compiler.program import IntegerAttention
 from bispik.compiler.traffic import MeshTraffic
-from bispik.energy import activity_views, formats, views
+from bispik.energy import activity_views, formats, plots, raster, token_views, views
 from bispik.energy.account import EnergyReport, account
 from bispik.energy.audit import Audit, audit
 from bispik.energy.baselines import baseline_constants
@@ -23,6 +24,8 @@ from bispik.energy.board_svg import picture_of
 from bispik.energy.constants import GRADES
 from bispik.energy.labels import CONSTANT_LABELS, resource_label
 from bispik.energy.latency import SCHEDULES, Schedule
+from bispik.energy.published import published
+from bispik.energy.uncertainty import to_halve
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "joules": formats.joules,
@@ -43,6 +46,8 @@ class GeneratedText:
 
     prompt: str
     continuation: str
+    words: tuple[str, ...]
+    """The text of each token; a token that ends within a character has none, and its bytes are in the next one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +66,15 @@ class ReportInput:
     text: GeneratedText | None = None
     token_ids: IntArray
     """(n,): what was run."""
+    prompt_tokens: int
+    """How many of them were given."""
+    observed: Observed | None = None
+    """Single neurons in that run; None if nobody looked."""
+
+    @property
+    def words(self) -> list[str]:
+        """What stands for each token: its text, or its number without a tokeniser."""
+        return [str(token) for token in self.token_ids.tolist()] if self.text is None else list(self.text.words)
 
     @property
     def audit(self) -> Audit:
@@ -127,6 +141,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
     baselines, ticks = views.baseline_rows(energy)
     neurocores = activity_views.neurocore_rows(mapped, counts, energy)
     attentions = program.of_kind(IntegerAttention)
+    tokens = token_views.token_rows(counts, energy, report.words, report.prompt_tokens)
     return {
         "report": report,
         "mapped": mapped,
@@ -155,7 +170,22 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "picture": picture_of(report.board()),
         "heat_maps": activity_views.heat_maps(mapped, neurocores),
         "rates": activity_views.rate_table(program, counts),
+        "token_rows": tokens,
+        "token_plot": token_views.token_plot(tokens),
+        **_neuron_pictures(report),
+        "to_halve": to_halve(energy),
+        "anchors": published().anchors,
         "baseline_constants": baseline_constants(),
         "grades": GRADES,
         "constant_labels": CONSTANT_LABELS,
+    }
+
+
+def _neuron_pictures(report: ReportInput) -> dict[str, Any]:
+    """Return what can be drawn of single neurons and of the comparison with the float network; None for the rest."""
+    observed, verification = report.observed, report.mapped.program.verification
+    return {
+        "raster": raster.raster(observed, report.words) if observed else None,
+        "distribution": plots.distribution_plot(plots.rate_distribution(observed)) if observed else None,
+        "scatter": plots.scatter_plot(verification.populations) if verification else None,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bispik.backends.counts import EventCounts, count_events
+from bispik.backends.observe import observe
 from bispik.backends.reference import ReferenceSession
 from bispik.compiler.mapping import MappedProgram, ResourceUse
 from bispik.compiler.program import IntegerPopulation, PopulationReport, QuantizedProgram, Verification
@@ -27,6 +28,8 @@ def report_input(profile: str = "loihi2", *, title: str = "A model", verified: b
     if verified:
         program = replace(program, verification=_verification(program))
     mapped, counts = counted(program)
+    tokens = random_tokens(program, 0)
+    words = ["In the beginning", " was", " <script>alert(1)</script> & more", *[" and more"] * (len(tokens) - 3)]
     limit, total = 4095, sum(core.used("neurons") for core in mapped.neurocores)
     use = ResourceUse(
         resource="neurons",
@@ -44,8 +47,10 @@ def report_input(profile: str = "loihi2", *, title: str = "A model", verified: b
         counts=counts,
         energy=account(mapped, counts, load_profile(profile)),
         execution_mode="reference: a test",
-        token_ids=random_tokens(program, 0),
-        text=GeneratedText(prompt="In the beginning", continuation=" was <script>alert(1)</script> & more"),
+        token_ids=tokens,
+        prompt_tokens=1,
+        text=GeneratedText(prompt=words[0], continuation="".join(words[1:]), words=tuple(words)),
+        observed=observe(program, tokens),
     )
 
 
