@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import compiling, counting, decode, example, opening, prefill, streams, threads
+from benchmarks import compiling, counting, decode, example, lava, opening, prefill, streams, threads
 from benchmarks.machine import describe, pinned, read_memory
 from benchmarks.measure import Line, progress, take_turns
 from benchmarks.report import BEGIN, BEGIN_COMPILER, END, END_COMPILER, table, write_page, write_results
@@ -36,6 +36,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "counting": (counting.counting,),
     "streams": (streams.stream_programs,),
     "example": (example.example,),
+    "lava": (lava.lava,),
     "compiler": (compiling.compiling,),
 }
 
