@@ -19,10 +19,10 @@ DEMO_PROMPT := And the LORD said unto Moses,
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test test-unit test-all audit sanitize x86-64 arm64 lint format wheel lock clean
+.PHONY: help install demo bench test test-unit test-all audit sanitize x86-64 arm64 lava-pythons lint format wheel lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.runtime ## Install bispik and what it needs to run into .venv
 
@@ -89,6 +89,9 @@ else
 arm64:
 	@echo "skipped: no $(ARM64)-g++ or no qemu-aarch64 (Debian: apt-get install g++-$(ARM64) qemu-user)"
 endif
+
+lava-pythons: .venv/.dev ## Run Lava's own unit tests under our shim on each Python that there is, NumPy 1.26 to 2.4
+	$(BIN)/python -m tests.lavas_own_tests
 
 lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import compiling, counting, decode, example, opening, prefill, quantising, streams, threads
+from benchmarks import compiling, counting, decode, example, lava, opening, prefill, quantising, streams, threads
 from benchmarks.machine import describe, pinned, read_memory
 from benchmarks.measure import Line, progress, take_turns
 from benchmarks.report import BEGIN, BEGIN_COMPILER, END, END_COMPILER, table, write_page, write_results
@@ -37,6 +37,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "streams": (streams.stream_programs,),
     "example": (example.example,),
     "quantisation": (quantising.quantising,),
+    "lava": (lava.lava,),
     "compiler": (compiling.compiling,),
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Generator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -26,18 +27,29 @@ LAVA_GOAL = 500.0
 
 def example(sizes: Sizes, _rng: np.random.Generator) -> list[Line]:
     """Compile the shipped checkpoint and measure it."""
+    with compiled_example() as (mapped, folder):
+        ids = held_out(mapped, sizes.example_tokens)
+        with pinned(0):
+            return [*counting_costs(mapped, ids, "example network", folder, sizes), *against_lava(mapped, ids, sizes)]
+
+
+@contextmanager
+def compiled_example() -> Generator[tuple[MappedProgram, Path]]:
+    """Compile the shipped checkpoint; returns it and the folder, which goes with the block."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         progress("example: compiling the checkpoint")
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             status = compile_main([str(EXAMPLE / "checkpoint.pt"), "--target", "loihi2", "-o", name])
         if status != 0:
             raise RuntimeError(f"the example does not compile: bispik-compile gave {status}")
-        mapped = load_program(folder / "program.bspk")
-        text = (EXAMPLE / "heldout.txt").read_text()
-        ids = encode(mapped.program.tokenizer, text, "the held-out text")[: sizes.example_tokens].tolist()
-        with pinned(0):
-            return [*counting_costs(mapped, ids, "example network", folder, sizes), *against_lava(mapped, ids, sizes)]
+        yield load_program(Path(name) / "program.bspk"), Path(name)
+
+
+def held_out(mapped: MappedProgram, tokens: int) -> list[int]:
+    """Return the first tokens of the text that the example was not trained on."""
+    text = (EXAMPLE / "heldout.txt").read_text()
+    ids: list[int] = encode(mapped.program.tokenizer, text, "the held-out text")[:tokens].tolist()
+    return ids
 
 
 def against_lava(mapped: MappedProgram, ids: list[int], sizes: Sizes) -> list[Line]:

@@ -38,6 +38,8 @@ class Sizes:
     counted_tokens: int = 256
     """Of the OPT shape; as many as counting enters at once."""
     lava_tokens: int = 2
+    lava_rounds: int = 40
+    """Short ones: Lava's processes wait for each other, so whatever else the machine does takes long from a step."""
     load_rounds: int = 40
     stream_hidden: int = 512
     stream_side: int = 34
@@ -65,6 +67,7 @@ TINY_SIZES = Sizes(
     example_tokens=3,
     counted_tokens=3,
     lava_tokens=1,
+    lava_rounds=1,
     load_rounds=2,
     stream_hidden=9,
     stream_side=9,

@@ -21,6 +21,7 @@ from bispik.cli.run import main as run_main
 from bispik.cli.text import encode
 from bispik.compiler.artifact import load_program
 from bispik.compiler.mapping import MappedProgram
+from bispik.compiler.program import IntegerPopulation
 from tests.backends.test_sim import assert_same
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "kjv_shakespeare"
@@ -58,6 +59,23 @@ def test_sixty_four_tokens_give_the_same_spikes_and_membranes(
 ) -> None:
     assert on_sim.outputs["block_03/ffn/sum"].any()
     assert_same(on_sim, run(mapped, backend))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["reference", "lava"])
+def test_every_population_does_the_same_for_256_tokens(mapped: MappedProgram, backend: str) -> None:
+    program = mapped.program
+    everything = [population.name for population in program.of_kind(IntegerPopulation)]
+    tokens = encode(program.tokenizer, (EXAMPLE / "heldout.txt").read_text(), "the held-out text")[:256]
+    assert len(tokens) == 2 * program.window  # the window takes half of them: two sequences
+    for part in (tokens[: program.window], tokens[program.window :]):
+        with (
+            closing(open_session("sim", program, everything)) as sim,
+            closing(open_session(backend, program, everything)) as other,
+        ):
+            one, two = sim.feed(part), other.feed(part)
+        assert set(one.membranes) == set(everything)
+        assert_same(one, two)
 
 
 def test_eight_bits_lose_less_than_one_percent(compiled: Path) -> None:

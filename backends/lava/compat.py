@@ -1,12 +1,14 @@
 """Lava 0.10.0, its last release, on Pythons and NumPys later than the ones that it declares.
 
-Call `import_lava` before the first `import lava...`. It puts three things right:
+Call `import_lava` before the first `import lava...`. It puts four things right:
 
 - Python 3.11 refuses a dataclass field whose default is an instance of an unhashable class; Lava has three.
 - NumPy 2.1 renames the argument `newshape` of `reshape`, which Lava's `ReshapePort` passes by name; NumPy 2.4
   drops it.
 - Lava sets the start method of `multiprocessing` for the whole Python process, which fails if anyone has set
   one before. It is left alone here; Lava's own processes fork, as they must, whatever it is.
+- Without Intel's library, Lava stands in for the base of models for embedded processors under a name that it does not
+  use, so that its configuration for hardware ends with a NameError where it looks at more than one model.
 
 `import_netx` imports the part of lava-dl 0.6.0 that loads ``.net`` files. On its way lava-dl imports what that part
 never uses: object detection, which wants OpenCV and torchvision, and matplotlib. They are empty for as long as that
@@ -54,6 +56,10 @@ def _import_lava() -> None:
     importlib.import_module("lava.magma.compiler.subcompilers.address")
     with _replaced(dataclasses, dataclass=functools.partial(dataclasses.dataclass, unsafe_hash=True)):
         importlib.import_module("lava.magma.compiler.var_model")
+
+    run_configs = importlib.import_module("lava.magma.core.run_configs")
+    if not hasattr(run_configs, "CLoihiProcessModel"):
+        vars(run_configs)["CLoihiProcessModel"] = run_configs.AbstractCProcessModel
 
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
         reshape: Any = np.reshape  # its types differ from release to release

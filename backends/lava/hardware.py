@@ -1,22 +1,35 @@
-"""The chip's side of the Lava backend: what stands between this program and Loihi 2."""
+"""The door to the chip: the Processes of the Lava backend under `Loihi2HwCfg`, and what stands between them and it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bispik.backends.lava.compat import import_lava
 from bispik.backends.lava.session import LavaSession
-from bispik.backends.lava.stream.session import LavaStreamSession
+from bispik.backends.lava.stream.session import LavaStreamSession, tape_of
+from bispik.backends.lava.tape import Tape
 from bispik.compiler.program import (
     IntegerAttention,
     IntegerJoin,
+    IntegerNode,
     IntegerNorm,
     IntegerPopulation,
     IntegerReadout,
     QuantizedProgram,
 )
 from bispik.compiler.stream.program import StreamProgram
+from bispik.compiler.stream.schedule import schedule
 from bispik.models.errors import BispikError
+
+if TYPE_CHECKING:
+    from bispik.backends.lava.chip import ChipProcess
+
+POPULATION, NORM = "population", "norm"
+"""What a message calls them."""
+
+NAMES_SHOWN = 4
+"""Of nodes that are listed."""
 
 
 class Loihi2Session(LavaSession):
@@ -25,13 +38,13 @@ class Loihi2Session(LavaSession):
     execution_mode = "loihi2: Loihi2HwCfg"
 
     def __init__(self, program: QuantizedProgram, probes: Sequence[str] = ()) -> None:
-        """Refuse: this cannot run yet.
+        """Build the graph, let Lava choose models, and refuse: no program of this kind can run there yet.
 
         Raises:
             BispikError: always; the message says what is missing.
         """
         del probes
-        raise BispikError(f"loihi2: {', and '.join(_missing(program))}; use --backend lava for the simulator")
+        raise BispikError(refusal(chip_plan(program), kinds_of(program)))
 
 
 class Loihi2StreamSession(LavaStreamSession):
@@ -40,49 +53,122 @@ class Loihi2StreamSession(LavaStreamSession):
     execution_mode = "loihi2: Loihi2HwCfg"
 
     def __init__(self, program: StreamProgram, probes: Sequence[str] = ()) -> None:
-        """Refuse: this cannot run yet.
+        """Build the graph, let Lava choose models, and refuse: the host's side of the chip is not there.
 
         Raises:
             BispikError: always; the message says what is missing.
         """
         del probes
-        ours = sum(population.neurons.program == "bispik" for population in program.populations)
-        missing = (
-            f"there is no neurocore microcode for {ours} populations (of {len(program.populations)}) of bispik neurons"
-            if ours
-            else f"all {len(program.populations)} populations are Lava's own LIF, but the host's input and output need "
-            "the adapters of that library, which are not public and which bispik has not been written against"
+        kinds = {population.name: POPULATION for population in program.populations}
+        raise BispikError(refusal(stream_chip_plan(program), kinds))
+
+
+def chip_plan(program: QuantizedProgram) -> tuple[ChipProcess, ...]:
+    """Return what a language model's Processes run as on the chip: the graph is that of `LavaSession`.
+
+    Raises:
+        BispikError: if Lava is not installed, or the program is not fit for it.
+    """
+    _require_lava()
+    from bispik.backends.lava.chip import chip_processes
+    from bispik.backends.lava.network import build_network
+    from bispik.backends.lava.runtime import nothing_registered
+
+    with nothing_registered():
+        processes = build_network(program, Tape(program, ()))
+    injection, readout = program.injection.name, program.readout
+    host = [injection] if readout.on_chip else [injection, readout.name]
+    return chip_processes(processes, host, injection)
+
+
+def stream_chip_plan(program: StreamProgram) -> tuple[ChipProcess, ...]:
+    """Return what a stream program's Processes run as on the chip: the graph is that of `LavaStreamSession`.
+
+    Raises:
+        BispikError: if Lava is not installed, or the program is not fit for it.
+    """
+    _require_lava()
+    from bispik.backends.lava.chip import chip_processes
+    from bispik.backends.lava.runtime import nothing_registered
+    from bispik.backends.lava.stream.network import build_stream_network
+
+    entry = program.input.name
+    with nothing_registered():
+        timing = schedule(entry, program.populations)
+        graph = build_stream_network(program, timing, tape_of(program))
+    return chip_processes(graph.processes, [entry], entry)
+
+
+def kinds_of(program: QuantizedProgram) -> dict[str, str]:
+    """Return what a message calls each node."""
+    return {node.name: _kind(node) for node in program.nodes}
+
+
+def refusal(plan: Sequence[ChipProcess], kinds: dict[str, str]) -> str:
+    """Say which populations run as they are, which nodes need microcode, and what is not installed.
+
+    Args:
+        plan: the graph's Processes.
+        kinds: what each node of the program is.
+    """
+    from bispik.backends.lava.chip import missing_modules
+
+    lacking = {process.node for process in plan if process.runs == "microcode"}
+    by_kind = {kind: [name for name in kinds if kinds[name] == kind] for kind in dict.fromkeys(kinds.values())}
+    without = {kind: [name for name in names if name in lacking] for kind, names in by_kind.items()}
+    populations = by_kind.get(POPULATION, [])
+    stock = [name for name in populations if name not in lacking]
+    says = [f"{len(stock)} of {len(populations)} populations run as stock, in Lava's own processes{_names(stock)}"]
+    microcode = [_counted(kind, names) for kind, names in without.items() if names and kind != NORM]
+    if microcode:
+        says.append(f"there is no neurocore microcode program for {', '.join(microcode)}")
+    if without.get(NORM):
+        says.append(f"nor a program for the embedded processors for {_counted(NORM, without[NORM])}")
+    missing, models = missing_modules(), sorted({process.kind for process in plan if process.runs == "library"})
+    if missing:
+        says.append(
+            "Intel's lava-loihi is not installed (members of Intel's Neuromorphic Research Community have it): "
+            f"no module {', '.join(missing)}"
         )
-        raise BispikError(f"loihi2: {', and '.join([*_library(), missing])}; use --backend lava for the simulator")
+    if models:
+        says.append(f"no model for the chip of Lava's {', '.join(models)}")
+    if not (lacking or missing or models):
+        says.append(
+            "every Process has a model for the chip, but the host's input and output need lava-loihi's adapters, "
+            "which are not public and which bispik has not been written against"
+        )
+    return f"loihi2: {'; '.join(says)}. Use --backend lava for the simulator"
 
 
-def _missing(program: QuantizedProgram) -> list[str]:
-    """Say what a run on hardware lacks here."""
-    return [*_library(), f"there is no neurocore microcode for {_without_microcode(program)}"]
+def _counted(kind: str, nodes: Sequence[str]) -> str:
+    return f"{len(nodes)} {kind}{'s' if len(nodes) > 1 else ''}{_names(nodes)}"
 
 
-def _library() -> list[str]:
+def _names(nodes: Sequence[str]) -> str:
+    if not nodes:
+        return ""
+    more = f" and {len(nodes) - NAMES_SHOWN} more" if len(nodes) > NAMES_SHOWN else ""
+    return f" ({', '.join(nodes[:NAMES_SHOWN])}{more})"
+
+
+def _kind(node: IntegerNode) -> str:
+    match node:
+        case IntegerPopulation():
+            return POPULATION
+        case IntegerAttention():
+            return "attention"
+        case IntegerJoin():
+            return "join"
+        case IntegerNorm():
+            return NORM
+        case IntegerReadout():
+            return "readout"
+        case _:
+            return "input"
+
+
+def _require_lava() -> None:
     try:
         import_lava()
     except ImportError as error:
         raise BispikError(str(error)) from error
-    from bispik.backends.lava.vendor import loihi2_is_installed
-
-    if loihi2_is_installed():
-        return []
-    return ["Intel's lava-loihi is not installed (members of Intel's Neuromorphic Research Community have it)"]
-
-
-def _without_microcode(program: QuantizedProgram) -> str:
-    """List what Lava's public library has no program for on the chip; stock populations are Lava's own LIFReset."""
-    populations = program.of_kind(IntegerPopulation)
-    counts = {
-        f"populations (of {len(populations)}) of bispik neurons": sum(
-            p.neurons.program == "bispik" for p in populations
-        ),
-        "attentions": len(program.of_kind(IntegerAttention)),
-        "joins": len(program.of_kind(IntegerJoin)),
-        "norms (whose roots and divisions are for an embedded processor)": len(program.of_kind(IntegerNorm)),
-        "readouts": sum(readout.on_chip for readout in program.of_kind(IntegerReadout)),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)

@@ -12,6 +12,7 @@ import_lava()
 
 from lava.magma.compiler.builders.py_builder import PyProcessBuilder
 from lava.magma.compiler.channels.pypychannel import CspRecvPort, CspSendPort, Proto, PyPyChannel
+from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.compiler.executable import Executable
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -24,7 +25,12 @@ from lava.magma.core.process.process import AbstractProcess, ProcessParameters, 
 from lava.magma.core.process.variable import Var, VarServer
 from lava.magma.core.resources import CPU
 from lava.magma.core.run_conditions import RunSteps
-from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.magma.core.run_configs import (
+    AbstractNcProcessModel,  # pyright: ignore[reportAttributeAccessIssue]
+    CLoihiProcessModel,  # pyright: ignore[reportAttributeAccessIssue]
+    Loihi2HwCfg,
+    Loihi2SimCfg,
+)
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND

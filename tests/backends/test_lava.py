@@ -28,7 +28,6 @@ from hypothesis import strategies as st
 from bispik.backends.activity import Activity
 from bispik.backends.lava.arithmetic import weighted_sum
 from bispik.backends.lava.clock import Clock
-from bispik.backends.lava.hardware import Loihi2Session
 from bispik.backends.lava.limits import FileLimit
 from bispik.backends.lava.session import LavaSession
 from bispik.backends.lava.stock import dense_synapses, stock_neurons
@@ -473,15 +472,6 @@ def test_more_inputs_than_ports_are_refused() -> None:
 def test_counts_that_a_run_could_not_hold_are_refused() -> None:
     with pytest.raises(BispikError, match=r"attention: outputs could reach 32,768"):
         LavaSession(replace(form("ternary"), window=1 << 15))
-
-
-def test_loihi2_says_what_is_missing() -> None:
-    with pytest.raises(BispikError, match=r"lava-loihi is not installed .* 9 populations .* 1 attentions, 2 joins"):
-        Loihi2Session(form("soft"))
-    with pytest.raises(
-        BispikError, match=r"joins, 2 norms \(whose roots and divisions are for an embedded processor\)"
-    ):
-        Loihi2Session(form("third_party"))
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import example
+from benchmarks import example, lava
 from benchmarks.__main__ import PARTS, main, measured
 from benchmarks.counting import counting_costs
 from benchmarks.engine import Runner
@@ -19,12 +19,14 @@ from benchmarks.opening import measure, write_program
 from benchmarks.report import BEGIN, END, write_page, write_results
 from benchmarks.shapes import random_model, stack
 from benchmarks.sizes import TINY, TINY_SIZES
+from bispik.backends.lava.tape import Tape
+from bispik.backends.reference import ReferenceSession
 from bispik.backends.sim.kernel_path import available_paths
 from tests.mappings import scattered
 from tests.networks import random_program, random_tokens
 
 
-@pytest.mark.parametrize("part", [name for name in PARTS if name not in {"example", "opening"}])
+@pytest.mark.parametrize("part", [name for name in PARTS if name not in {"example", "lava", "opening"}])
 def test_a_part_runs(part: str) -> None:
     lines = measured([part], TINY_SIZES)
     assert lines
@@ -39,6 +41,23 @@ def test_the_example_part_runs(tmp_path: Path) -> None:
     assert len(counting_costs(mapped, ids, "a network", tmp_path, TINY_SIZES)) == 5
     (line,) = example.against_lava(mapped, ids, TINY_SIZES)
     assert line.value is not None
+
+
+def test_the_lava_part_runs() -> None:
+    program = random_program(0, layers=1, window=16)
+    whole, parts = lava.against_lavas_runtime(program, random_tokens(program, 0)[:4].tolist(), TINY_SIZES)
+    assert whole.goal == 0.5
+    assert parts.goal is None
+
+
+def test_the_straightforward_graph_computes_the_same() -> None:
+    program = random_program(0, layers=1, window=16)
+    ids = random_tokens(program, 0)[:3].tolist()
+    tape = Tape(program, ())
+    with lava.straightforward(program, tape, True) as (feed, _):
+        feed(ids)
+        found = tape.activity(0, np.array(ids))
+    np.testing.assert_equal(found.outputs, ReferenceSession(program).feed(ids).outputs)
 
 
 def test_a_synthetic_program_opens_and_runs(tmp_path: Path) -> None:

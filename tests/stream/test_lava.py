@@ -451,9 +451,13 @@ def test_a_machine_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loihi2_says_what_is_missing() -> None:
-    with pytest.raises(BispikError, match=r"lava-loihi is not installed .* all 1 populations are Lava's own LIF"):
+    with pytest.raises(
+        BispikError, match=r"1 of 1 populations run as stock.* no model for the chip of Lava's Dense, LIF"
+    ):
         Loihi2StreamSession(single(neurons(1)))
-    with pytest.raises(BispikError, match=r"no neurocore microcode for 1 populations \(of 1\)"):
+    with pytest.raises(
+        BispikError, match=r"0 of 1 populations .* no neurocore microcode program for 1 population \(neu"
+    ):
         Loihi2StreamSession(single(neurons(1, program="bispik")))
 
 

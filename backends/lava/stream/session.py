@@ -65,7 +65,7 @@ class LavaStreamSession:
         self._stock = program.neuron_program == "stock"
         timing = schedule(program.input.name, program.populations)
         self._skew = timing.skew
-        self._tape = tape = StreamTape(_quantities(program, self.probes))
+        self._tape = tape = tape_of(program, self.probes)
         try:
             with nothing_registered():
                 self.graph = build_stream_network(program, timing, tape)
@@ -170,6 +170,11 @@ class LavaStreamSession:
                     f"{population.name}: a membrane came to {STOCK_THRESHOLD_MAX << STOCK_EXPONENT:,}, the largest "
                     "threshold of Lava's LIF, which then resets it; use --neurons bispik"
                 )
+
+
+def tape_of(program: StreamProgram, probes: frozenset[str] = frozenset()) -> StreamTape:
+    """Return memory for what a program's nodes write down."""
+    return StreamTape(_quantities(program, probes))
 
 
 def _quantities(program: StreamProgram, probes: frozenset[str]) -> dict[str, dict[str, tuple[int, npt.DTypeLike]]]:
