@@ -8,9 +8,9 @@ from dataclasses import dataclass
 WIDTHS = (8, 6, 4, 3, 2, 1)
 """Bits that a matrix may have, as far as the user's ``--bits`` allow."""
 
-POWERS = (1, 2)
-"""Losses are raised to these before they are weighed. A divergence saturates where spikes change anyway, while what is
-lost in the end does not: its square spares what loses much. Neither is right for every network; both are tried."""
+POWERS = (2, 3)
+"""Losses are raised to these before they are weighed. A spiking network magnifies any difference, so that divergences
+come near an end where spikes change anyway; powers spare what diverges most. Neither is always best: both are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
