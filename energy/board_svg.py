@@ -18,6 +18,9 @@ WIDTH = 960
 
 MARGIN, CAPTION, CHIP_GAP = 12, 26, 3
 
+LETTER = 7
+"""Room for one letter of a caption, 12 pixels high."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shade:
@@ -78,7 +81,9 @@ class _Geometry:
         self.chip_height = board.chip_rows * self.cell + CHIP_GAP
         self.width = board.chips.shape[1] * self.chip_width
         self.height = board.chips.shape[0] * self.chip_height
-        self.across = max(1, min(len(board.layers), (WIDTH - MARGIN) // (self.width + MARGIN)))
+        self.captions = [f"{layer.title}; full colour: {layer.full(layer.values)[1]}" for layer in board.layers]
+        self.pitch = MARGIN + max(self.width, LETTER * max(len(caption) for caption in self.captions))
+        self.across = max(1, min(len(board.layers), (WIDTH - MARGIN) // self.pitch))
         rows, columns = board.used.shape
         self.x = np.arange(columns) * self.cell + np.arange(columns) // board.chip_columns * CHIP_GAP
         self.y = np.arange(rows) * self.cell + np.arange(rows) // board.chip_rows * CHIP_GAP
@@ -88,7 +93,7 @@ class _Geometry:
         down = -(-len(panels) // self.across)
         return Picture(
             name=self.board.name,
-            width=max(360, self.across * (self.width + MARGIN) + MARGIN),
+            width=self.across * self.pitch + MARGIN,
             height=down * (self.height + CAPTION + MARGIN) + MARGIN,
             chip_width=self.chip_width - CHIP_GAP,
             chip_height=self.chip_height - CHIP_GAP,
@@ -97,13 +102,13 @@ class _Geometry:
         )
 
     def _panel(self, number: int, layer: Layer) -> Panel:
-        full, text = layer.full(layer.values)
+        full, _ = layer.full(layer.values)
         with_links = layer is self.board.messages
         inside, between = self._links() if with_links else ((), ())
         return Panel(
-            x=MARGIN + number % self.across * (self.width + MARGIN),
+            x=MARGIN + number % self.across * self.pitch,
             y=MARGIN + CAPTION + number // self.across * (self.height + CAPTION + MARGIN),
-            title=f"{layer.title}; full colour: {text}",
+            title=self.captions[number],
             chips=tuple(self._chips(layer)),
             squares=self._squares(layer.values / full, 0.35 if with_links else 1.0),
             links=inside,

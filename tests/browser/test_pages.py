@@ -53,7 +53,7 @@ CONTRASTS = """() => {
   const behind = element => {
     for (let e = element; e; e = e.parentElement) {
       const color = getComputedStyle(e).backgroundColor;
-      if (!(e instanceof SVGElement) && (shades(color)[3] ?? 1) === 1) return color;
+      if ((shades(color)[3] ?? 1) === 1) return color;
     }
   };
   const least = {};
@@ -65,7 +65,7 @@ CONTRASTS = """() => {
   });
   look('svg text', 'fill');
   look('svg :is(.bar, .other, .mark, .dot, .k0, .k1, .k2)', 'fill');
-  look('svg path:not(.unused)', 'stroke');
+  look('svg path:not(.unused, .heat)', 'stroke');
   return least;
 }"""
 """The smallest contrast of words and shapes in pictures, which axe does not look into, by kind."""

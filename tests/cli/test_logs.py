@@ -33,7 +33,7 @@ def test_a_log_has_every_stage_with_its_time(model_folder: Path, tmp_path: Path,
         for entry in logged
         if "seconds" in entry.get("facts", {}) and entry["facts"].get("stage")
     ]
-    assert timed == ["lift", "nir", "calibrate", "quantize", "map", "verify", "write", "run", "report"]
+    assert timed == ["lift", "nir", "quantize", "map", "verify", "write", "run", "report"]
     said = capsys.readouterr().err
     assert "bispik-compile: quantising" in said
     assert "bispik-compile: quantize took " in said

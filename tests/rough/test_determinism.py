@@ -35,13 +35,13 @@ STREAM = ("--dt", "1e-3", "--emit", "onnx", "--seed", "5")
 
 def test_a_language_model(checkpoint: Path, tmp_path: Path) -> None:
     first = compiled(checkpoint, tmp_path / "1", 1, *LM)
-    assert sorted(first) == ["model.nir", "program.bspk", "report.html", "report.json"]
+    assert sorted(first) == ["board.svg", "model.nir", "program.bspk", "report.html", "report.json"]
     assert compiled(checkpoint, tmp_path / "2", 2, *LM, hashes="1") == first
 
 
 def test_a_network_in_nir(network: Path, tmp_path: Path) -> None:
     first = compiled(network, tmp_path / "1", 1, *STREAM)
-    assert sorted(first) == ["network.onnx", "program.bspk", "report.html", "report.json"]
+    assert sorted(first) == ["board.svg", "network.onnx", "program.bspk", "report.html", "report.json"]
     assert compiled(network, tmp_path / "2", 2, *STREAM, hashes="1") == first
 
 
