@@ -6,8 +6,8 @@ import numpy as np
 
 from bispik.backends.counts.by_slice import IntArray
 
-AT_ONCE = 1 << 22
-"""Products that are held together: 32 MB of them."""
+AT_ONCE = 1 << 18
+"""Products that are held together: 2 MB of them, which stay in a cache."""
 
 
 class Busiest:
@@ -33,22 +33,29 @@ class Busiest:
         self.group: IntArray = group[order][self.starts]
         self.groups = groups
 
-    def of(self, numbers: IntArray) -> IntArray:
-        """Return the largest sum of each group, (groups, n), of numbers (rows, n).
+    def of(self, numbers: IntArray, most: IntArray) -> IntArray:
+        """Return the largest sum of each group, (groups, n).
 
-        No sum exceeds that of each of its numbers at its largest. Of each group, the sum with the largest such bound is
-        taken first; then all others whose bound exceeds what that one is at least.
+        No sum exceeds its bound, that of each of its numbers at its largest. The sums of a group are taken in the order
+        of their bounds, one, two more, four more and so on, until no bound exceeds what the largest is at least.
+
+        Args:
+            numbers: (rows, n).
+            most: (rows,): the largest of each row.
         """
         result = np.zeros((self.groups, numbers.shape[1]), np.int64)
         if not len(self.starts):
             return result
-        bound = np.add.reduceat(self.factor * numbers.max(axis=1)[self.row], self.starts)
-        by_bound = np.lexsort((-bound, self.group))
-        first = by_bound[np.flatnonzero(np.diff(self.group, prepend=-1))]
-        self._enter(result, first, numbers)
-        others = bound > result.min(axis=1)[self.group]
-        others[first] = False
-        self._enter(result, np.flatnonzero(others), numbers)
+        bound = np.add.reduceat(self.factor * most[self.row], self.starts)
+        waiting = np.lexsort((-bound, self.group))
+        first = np.searchsorted(self.group[waiting], np.arange(self.groups))
+        rank = np.arange(len(waiting)) - first[self.group[waiting]]
+        taken = 0
+        while len(waiting):
+            stop = 2 * taken + 1
+            self._enter(result, waiting[rank < stop], numbers)
+            left = (rank >= stop) & (bound[waiting] > result.min(axis=1)[self.group[waiting]])
+            waiting, rank, taken = waiting[left], rank[left], stop
         return result
 
     def _enter(self, result: IntArray, sums: IntArray, numbers: IntArray) -> None:
@@ -61,5 +68,6 @@ class Busiest:
             lengths = self.lengths[chosen]
             starts = np.cumsum(lengths) - lengths
             entries = np.repeat(self.starts[chosen] - starts, lengths) + np.arange(lengths.sum())
-            products = numbers[self.row[entries]] * self.factor[entries, None]
+            products = numbers[self.row[entries]]
+            products *= self.factor[entries, None]
             np.maximum.at(result, self.group[chosen], np.add.reduceat(products, starts))

@@ -76,7 +76,6 @@ def make_plan(mapped: MappedProgram) -> CountPlan:
     found = routes(mapped)
     for index, ((_, part), costs) in enumerate(zip(placed, traffic(found, placed), strict=True)):
         planner.add(index, part, nodes[part.node], costs)
-    planner.add_multicasts(found.multicasts)
     parts = planner.plan()
     neurocore = np.array([place for place, _ in placed], np.int64)
     skew = np.array([mapped.skew[part.node] for _, part in placed], np.int64)
@@ -132,7 +131,7 @@ class EventCounter:
     ) -> EventCounts:
         plan, tokens = self.plan, len(positions)
         numbers = plan.parts.derived.all(counted, positions)
-        by_slice, by_token = plan.tally.of(numbers)
+        by_slice, by_token, whole_run = plan.tally.of(numbers)
         return EventCounts(
             neurocore=plan.neurocore,
             node=plan.node,
@@ -143,8 +142,8 @@ class EventCounter:
             positions=positions,
             host=host_operations(self.program, tokens),
             saturations=dict(saturations),
-            sent=numbers[plan.parts.casts].sum(axis=2),
-            load=plan.load.of(numbers, *plan.links.of(numbers)),
+            sent=whole_run[plan.parts.casts],
+            load=plan.load.of(numbers, *plan.links.of(numbers, counted.max(axis=2).astype(np.int64))),
             steps=tokens * self.program.steps_per_token,
             depth=plan.load.depth,
         )

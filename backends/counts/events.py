@@ -133,8 +133,8 @@ class EventCounts(CountsBySlice[Event]):
     saturations: Mapping[str, int]
     """By population and attention: membrane updates that were clipped."""
     sent: IntArray
-    """(multicasts, T): outputs other than 0 that each multicast of the mapping (`bispik.compiler.routes`) sent in each
-    time step of a token, over all tokens: one message for each of its destinations."""
+    """(multicasts,): outputs other than 0 that each multicast of the mapping (`bispik.compiler.routes`) sent: one
+    message for each of its destinations."""
     load: StepLoad
     steps: int
     """Logical time steps: tokens * T."""

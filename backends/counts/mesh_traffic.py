@@ -16,14 +16,14 @@ def link_messages(mapped: MappedProgram, counts: EventCounts) -> IntArray:
     """Return how many messages each link carried in a run, (links,), numbered as `mesh_links.Grid` says."""
     found = count_plan(mapped).links.passes
     messages = np.zeros(Grid.of(mapped.target, mapped.system).links, np.int64)
-    np.add.at(messages, found.link, found.times * counts.sent.sum(axis=1)[found.flow])
+    np.add.at(messages, found.link, found.times * counts.sent[found.flow])
     return messages
 
 
 def mesh_traffic(mapped: MappedProgram, counts: EventCounts) -> MeshTraffic:
     """Return what passed the mesh in one time step, on average over all logical steps of a run."""
     casts = count_plan(mapped).casts
-    per_step = counts.sent.sum(axis=1) / counts.steps
+    per_step = counts.sent / counts.steps
     flows = Flows(sender=casts.sender, destination=casts.destination, messages=np.repeat(per_step, casts.fan_out))
     return MeshTraffic(
         comparison=compare(mapped, flows),

@@ -24,7 +24,6 @@ from bispik.compiler.program import (
     IntegerReadout,
     QuantizedProgram,
 )
-from bispik.compiler.routes import Multicasts
 
 Key = TypeVar("Key")
 
@@ -99,7 +98,8 @@ class Planner:
         self.alone: dict[tuple[Number, Number], int] = {}
         self.heads: list[tuple[Number, Number, int, int]] = []
         self.terms: list[tuple[int, int, int, int, int]] = []
-        self.casts: list[Number] = []
+        self.casts: dict[int, Number] = {}
+        """By multicast, what it sends."""
         self.neurons = np.zeros(slices, np.int64)
         self.host_reaches = np.zeros(slices, np.int64)
         self.norms = np.zeros(slices, np.int64)
@@ -107,7 +107,7 @@ class Planner:
     def add(self, index: int, part: Slice, node: IntegerNode, costs: IntArray) -> None:
         """Add a slice, of a node or a part of what its rows read.
 
-        ``costs``, (COSTS, rows), is what one output of each row costs on its way.
+        ``costs``, (COSTS + 1, rows), is its table from `traffic`.
         """
         self.neurons[index] = neurons_of(part, node)
         if isinstance(node, IntegerAttention):
@@ -116,12 +116,6 @@ class Planner:
             self._sums(index, part, node)
         if part.kind != "readout":
             self._outputs(index, part, costs)
-
-    def add_multicasts(self, casts: Multicasts) -> None:
-        """Add what passes the links of the mesh."""
-        ranges = (array.tolist() for array in (casts.start, casts.stop, casts.first_token, casts.last_token))
-        for node, start, stop, first, last in zip(casts.nodes, *ranges, strict=True):
-            self.casts.append(self._output(node, start, stop, first, last))
 
     def plan(self) -> SlicePlan:
         """Return the plan."""
@@ -152,7 +146,7 @@ class Planner:
             rows=int(before[-1]),
             terms=Terms(event=event, part=part, row=before[kind] + place, factor=factor),
             neurons=self.neurons,
-            casts=rows(self.casts),
+            casts=rows([self.casts[cast] for cast in sorted(self.casts)]),
             constant={"norm_operation": self.norms, "update_active": self.host_reaches},
         )
 
@@ -162,12 +156,6 @@ class Planner:
 
     def _sent(self, sources: tuple[str, ...], start: int, stop: int) -> Number:
         return "sent", _place(self.sent, (sources, start, stop))
-
-    def _output(self, node: str, start: int, stop: int, first_token: int, last_token: int) -> Number:
-        """Outputs other than 0 of rows [start, stop); of an attention in several slices, partial ones."""
-        if node in self.spread:
-            return "mixed", _place(self.mixed, (node, start, stop, first_token, last_token))
-        return self._sent((node,), start, stop)
 
     def _sums(self, index: int, part: Slice, node: IntegerNode) -> None:
         """Populations, joins, norms and the readout. The host's current reaches every row and meets no synapse."""
@@ -221,14 +209,21 @@ class Planner:
             self._term(index, "kv_bit_read", scores, value_bits * depth)
 
     def _outputs(self, index: int, part: Slice, costs: IntArray) -> None:
-        """What a slice sends, cut where the costs of its rows change."""
+        """What a slice sends, cut where the costs or the multicasts of its rows change."""
         event: Event = "spike" if part.kind == "population" else "graded_output"
         changes = np.flatnonzero((costs[:, 1:] != costs[:, :-1]).any(axis=0)) + 1
         for first, last in pairwise([0, *changes.tolist(), part.stop - part.start]):
             start, stop = part.start + first, part.start + last
-            sent = self._output(part.node, start, stop, part.first_token, part.last_token)
+            sent: Number
+            if part.node in self.spread:
+                sent = ("mixed", _place(self.mixed, (part.node, start, stop, part.first_token, part.last_token)))
+            else:
+                sent = self._sent((part.node,), start, stop)
             self._term(index, event, sent)
-            for way, cost in zip(COSTS, costs[:, first].tolist(), strict=True):
+            *ways, cast = costs[:, first].tolist()
+            if cast:
+                self.casts[cast] = sent
+            for way, cost in zip(COSTS, ways, strict=True):
                 if cost:
                     self._term(index, way, sent, cost)
 

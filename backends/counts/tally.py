@@ -29,14 +29,15 @@ class Tally:
             self.every_step[EVENTS.index(event)] = each
         self.neurons = plan.neurons
 
-    def of(self, numbers: IntArray) -> tuple[dict[Event, IntArray], dict[Event, IntArray]]:
-        """Return events by slice (slices,) and by token (n,), of numbers (rows, T, n)."""
+    def of(self, numbers: IntArray) -> tuple[dict[Event, IntArray], dict[Event, IntArray], IntArray]:
+        """Return events by slice (slices,) and by token (n,), of numbers (rows, T, n), and their sums (rows,)."""
         _, steps, tokens = numbers.shape
         per_token = numbers.sum(axis=1)
+        whole_run = per_token.sum(axis=1)
         by_slice = self.every_step * (tokens * steps)
-        by_slice.ravel()[self.by_slice.keys] += self.by_slice.of(per_token.sum(axis=1))
+        by_slice.ravel()[self.by_slice.keys] += self.by_slice.of(whole_run)
         by_slice[INACTIVE] = self.neurons * (tokens * steps) - by_slice[ACTIVE]
         by_token = np.repeat(self.every_step.sum(axis=1)[:, None] * steps, tokens, axis=1)
         by_token += self.over_slices @ self.alike.fold(np.add, per_token[self.alike.order])
         by_token[INACTIVE] = self.neurons.sum() * steps - by_token[ACTIVE]
-        return dict(zip(EVENTS, by_slice, strict=True)), dict(zip(EVENTS, by_token, strict=True))
+        return dict(zip(EVENTS, by_slice, strict=True)), dict(zip(EVENTS, by_token, strict=True)), whole_run

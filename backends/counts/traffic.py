@@ -16,11 +16,13 @@ COSTS: tuple[Event, ...] = ("message", "message_local", "message_interchip", "ho
 
 
 def traffic(found: Routes, placed: Sequence[tuple[int, Slice]]) -> list[IntArray]:
-    """Return for each slice a table (COSTS, rows): what one output of each row costs on its way to all its readers.
+    """Return for each slice a table (COSTS + 1, rows): what one output of each row costs on its way to all its readers.
+
+    Its last row holds the number of the multicast that sends the output, counted from 1; 0 where nobody reads it.
 
     ``placed`` are the slices, each with the index of its neurocore.
     """
-    tables = [np.zeros((len(COSTS), part.stop - part.start), np.int64) for _, part in placed]
+    tables = [np.zeros((len(COSTS) + 1, part.stop - part.start), np.int64) for _, part in placed]
     slices = _slices_by_sender(placed)
     casts, way = found.multicasts, found.distance
     per_message = (np.ones_like(way.x_hops), way.local, way.inter_chip, way.x_hops, way.y_hops, way.crossings)
@@ -36,7 +38,8 @@ def traffic(found: Routes, placed: Sequence[tuple[int, Slice]]) -> list[IntArray
     for cast, (core, node, first_token, start, stop) in enumerate(ranges):
         index = next(i for i in slices[core, node, first_token] if placed[i][1].start <= start < placed[i][1].stop)
         base = placed[index][1].start
-        tables[index][:, start - base : stop - base] += costs[:, cast, None]
+        tables[index][:-1, start - base : stop - base] = costs[:, cast, None]
+        tables[index][-1, start - base : stop - base] = cast + 1
     return tables
 
 

@@ -53,7 +53,8 @@ CONTRASTS = """() => {
   const behind = element => {
     for (let e = element; e; e = e.parentElement) {
       const color = getComputedStyle(e).backgroundColor;
-      if ((shades(color)[3] ?? 1) === 1) return color;
+      const ground = !(e instanceof SVGElement) || e instanceof SVGSVGElement;
+      if (ground && (shades(color)[3] ?? 1) === 1) return color;
     }
   };
   const least = {};
