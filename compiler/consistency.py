@@ -71,7 +71,6 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
         BispikError: naming the node.
     """
     _check_parts(mapped, where)
-    _expect(dict(mapped.skew) == skews(mapped.program, mapped.parts), where, "its skews are not those of its nodes")
     nodes = {node.name: node for node in mapped.program.nodes}
     nodes |= {part.name: nodes[part.node] for part in mapped.parts}
     stored = dict.fromkeys(nodes, 0)
@@ -97,6 +96,7 @@ def check_slices(mapped: MappedProgram, where: str) -> None:
     for own in mapped.parts:
         once = stored[own.name] == nodes[own.node].size
         _expect(once, f"{where}: {own.name}", "not on neurocores exactly once")
+    _expect(dict(mapped.skew) == skews(mapped.program, mapped.parts), where, "its skews are not those of its nodes")
 
 
 def _check_parts(mapped: MappedProgram, where: str) -> None:

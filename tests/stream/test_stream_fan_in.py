@@ -199,6 +199,9 @@ def test_the_relay_is_paid_for_and_stands_in_the_audit() -> None:
     assert (counts.total("graded_output"), plain.total("graded_output")) == (sums, 0)
     assert counts.total("message") == sums + plain.total("message")
     assert counts.total("graded_one_to_one") == sums
+    for one, account in ((counts, paid), (plain, cheaper)):
+        passed = one.total("hop_x") + one.total("hop_y") + one.total("chip_crossing")
+        assert account.traffic.loads.sum() * one.steps == pytest.approx(passed)
     assert counts.depth == plain.depth + 1
     assert paid.scope("dynamic").default > cheaper.scope("dynamic").default
     entries = {entry.operation: entry for entry in stream_audit(cut.program, paid, cut.parts).entries}

@@ -1,6 +1,6 @@
 """What passed the mesh in a counted run of a stream program.
 
-Spikes are counted by slice: the neurons of one population on one neurocore are taken to spike alike, which matters only
+Spikes, and partial sums that are relayed, are counted by slice: the neurons of one population on one neurocore are taken to spike alike, which matters only
 where some of them are read elsewhere than others.
 """
 
@@ -27,16 +27,17 @@ def stream_mesh_traffic(mapped: MappedStream, counts: StreamCounts) -> MeshTraff
 
 
 def _flows(mapped: MappedStream, counts: StreamCounts) -> Flows:
-    neurocores = [core.slices for core in mapped.neurocores]
+    neurocores, fabric = [core.slices for core in mapped.neurocores], mapped.fabric
+    sent = counts.events["spike"] + counts.events["graded_output"]
     senders, destinations = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     messages = [np.empty(0)]
-    for population in mapped.program.populations:
+    for population in fabric.populations:
         at = home(neurocores, population)
         spikes = np.zeros(len(neurocores))
         own = np.array([node == population.name for node in counts.node], np.bool_)
-        np.add.at(spikes, counts.neurocore[own], counts.events["spike"][own])
+        np.add.at(spikes, counts.neurocore[own], sent[own])
         each = spikes / np.maximum(1, np.bincount(at, minlength=len(neurocores))) / counts.steps
-        for reader in readers(mapped.program, neurocores, population.name):
+        for reader in readers(fabric, neurocores, population.name):
             found: tuple[IntArray, npt.NDArray[np.intp]] = np.unique(at[reader.reads], return_counts=True)
             cores, neurons = found
             senders.append(cores)
