@@ -1,7 +1,7 @@
 """What passed the mesh in a counted run of a stream program.
 
-Spikes, and partial sums that are relayed, are counted by slice: the neurons of one population on one neurocore are taken to spike alike, which matters only
-where some of them are read elsewhere than others.
+Spikes, and partial sums that are relayed, are counted by slice: the neurons of one population on one neurocore are
+taken to spike alike, which matters only where some of them are read elsewhere than others.
 """
 
 from __future__ import annotations
