@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bispik.backends.lava.compat import import_netx
@@ -118,46 +119,76 @@ def program_of(
     )
 
 
-def sequential(seed: int) -> StreamProgram:
-    """A random program of the kinds that fit."""
-    rng = np.random.default_rng(seed)
-    shape: tuple[int, ...] = (2, 5, 6) if seed % 2 else (7,)
-    high, bias, delays = (1, 5)[seed % 3 == 0], (0, 30, 0, 1)[seed % 4], seed % 4 == 2
+@st.composite
+def convolutions(draw: st.DrawFn, source: tuple[int, int, int]) -> Convolution:
+    """A convolution of any geometry that leaves something of the map."""
+    groups = draw(st.sampled_from([n for n in (1, 2) if source[0] % n == 0]))
+    kernel, stride, padding = (
+        (draw(st.integers(low, high)), draw(st.integers(low, high))) for low, high in ((1, 3), (1, 2), (0, 1))
+    )
+    sides = [(source[1 + i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in range(2)]
+    assume(min(sides) >= 1)
+    return Convolution(
+        source=source,
+        target=(groups * draw(st.integers(1, 3)), sides[0], sides[1]),
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=(1, 1),
+        groups=groups,
+    )
+
+
+@st.composite
+def sequential(draw: st.DrawFn) -> StreamProgram:
+    """A program of the kinds that fit: convolutions, then matrices, with delays, loops, graded input and biases."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    is_map, high = draw(st.booleans()), draw(st.sampled_from([1, 5]))
+    bias, delay = draw(st.sampled_from([(0, 0), (30, 0), (1, 0), (0, 3)]))
+    shape: tuple[int, ...] = tuple(draw(st.lists(st.integers(1, 7), min_size=3, max_size=3)))
     layers: list[tuple[list[IntegerStreamProjection], IntegerStreamNeurons]] = []
-    source, size = "input", int(np.prod(shape))
-    if seed % 2:
-        for first in (True, False)[: 1 + seed % 3 // 2]:
-            wiring = Convolution(
-                source=(2, 5, 6) if first else (4, 5, 3),
-                target=(4, 5, 3) if first else (3, 3, 3),
-                kernel=(3, 2) if first else (3, 1),
-                stride=(1, 2) if first else (1, 1),
-                padding=(1, 0) if first else (0, 0),
-                dilation=(1, 1),
-                groups=2 if first else 1,
-            )
-            layers.append(([projection(source, wiring, rng)], neurons(wiring.outputs, rng, bias=bias)))
-            source, size = f"p{len(layers) - 1}", wiring.outputs
-    for index in range(2):
-        last = index == 1
-        wide = OneToOne(size=size) if seed % 5 == 4 and last else Dense(inputs=size, outputs=4 + index)
-        inputs = [projection(source, wide, rng, delay=int(3 * delays), bits=6, sign=index * (seed % 3 - 1))]
-        if seed % 4 not in (1, 2) and not last:
+    map_shape = (shape[0], shape[1], shape[2])
+    for _ in range(draw(st.integers(1, 2)) if is_map else 0):
+        wiring = draw(convolutions(map_shape))
+        inputs = [projection(f"p{len(layers) - 1}" if layers else "input", wiring, rng)]
+        layers.append((inputs, neurons(wiring.outputs, rng, bias=bias)))
+        map_shape = wiring.target
+    shape = shape if is_map else (draw(st.integers(1, 12)),)
+    size = layers[-1][1].size if layers else shape[0]
+    for last in (False, True):
+        source = f"p{len(layers) - 1}" if layers else "input"
+        single = last and draw(st.booleans())
+        wide: Wiring = OneToOne(size=size) if single else Dense(inputs=size, outputs=draw(st.integers(1, 9)))
+        sign = draw(st.sampled_from([-1, 0, 1])) if last else 0
+        inputs = [projection(source, wide, rng, delay=delay, bits=6, sign=sign)]
+        if not bias and not delay and not last:
             loop = Dense(inputs=wide.outputs, outputs=wide.outputs)
             inputs.append(projection(f"p{len(layers)}", loop, rng, delay=1))
-        output: Output = "membrane" if last and seed % 3 == 1 else "spikes"
+        output: Output = "membrane" if last and draw(st.booleans()) else "spikes"
         layers.append((inputs, neurons(wide.outputs, rng, output, bias)))
-        source, size = f"p{len(layers) - 1}", wide.outputs
+        size = wide.outputs
     return program_of(shape, layers, high)
 
 
-def test_lava_dl_runs_them_as_the_reference(tmp_path: Path) -> None:
-    programs = [sequential(seed) for seed in range(12)]
+def test_lava_dl_runs_them_as_the_reference() -> None:
+    spikes: list[int] = []
+
+    @settings(max_examples=3)
+    @given(st.lists(sequential(), min_size=12, max_size=12), st.integers(0, 2**32 - 1))
+    def compare(programs: list[StreamProgram], seed: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            spikes.append(compare_with_lava_dl(programs, np.random.default_rng(seed), Path(folder)))
+
+    compare()
+    assert sum(spikes) > 100
+
+
+def compare_with_lava_dl(programs: list[StreamProgram], rng: np.random.Generator, tmp_path: Path) -> int:
+    """Run all of them in one process, for lava-dl takes seconds to import; return how many spikes were compared."""
     inputs: list[npt.NDArray[np.int32]] = []
     for index, program in enumerate(programs):
-        folder = tmp_path / str(index)
+        folder, entry = tmp_path / str(index), program.input
         write_netx(program, folder / "program.net")
-        rng, entry = np.random.default_rng(100 + index), program.input
         inputs.append(rng.integers(entry.low, entry.high + 1, (STEPS, entry.size)).astype(np.int32))
         np.savez(
             folder / "input.npz",
@@ -177,7 +208,7 @@ def test_lava_dl_runs_them_as_the_reference(tmp_path: Path) -> None:
             if program.population(program.output).neurons.output == "spikes":
                 np.testing.assert_array_equal(theirs["spikes"], expected.sent[program.output], err_msg=str(index))
                 spikes += int(theirs["spikes"].sum())
-    assert spikes > 100
+    return spikes
 
 
 @given(
