@@ -19,6 +19,10 @@ FloatArray = npt.NDArray[np.float64]
 MOVES, MOVES_IN_ALL, FEWEST_MOVES = 400, 1_000_000, 60
 """Moves tried per neurocore: so many, fewer where that is more than so many in all, but never fewer than these."""
 
+WAYS = 40_000
+"""Ways measured per neurocore, one per partner of each neurocore of a move. Where all talk to all, no order of them
+is much better than another."""
+
 SMALL = 256
 """Up to so many neurocores the best of `STARTS` runs is taken."""
 
@@ -87,7 +91,7 @@ def _annealed(links: Links, x: IntArray, y: IntArray, random: np.random.Generato
     board = _Board(links, x, y)
     count, widest = len(board.place), max(board.columns, board.rows)
     best = total_way(links, x[board.place], y[board.place])
-    found, hot, each = board.place.copy(), HOT * 2 * best / max(1, count), _moves(count)
+    found, hot, each = board.place.copy(), HOT * 2 * best / max(1, count), _moves(count, len(links.partner))
     at_once = max(1, min(max(FEWEST_AT_ONCE, int(count * AT_ONCE)), count // 3))
     batches = -(-count * each // (at_once * ROUNDS))
     for number in range(ROUNDS):
@@ -104,9 +108,15 @@ def _annealed(links: Links, x: IntArray, y: IntArray, random: np.random.Generato
     return found
 
 
-def _moves(count: int) -> int:
-    """Return how many moves are tried per neurocore; a handful of neurocores has few orders to try."""
-    return min(MOVES, 6 * count, max(FEWEST_MOVES, MOVES_IN_ALL // max(1, count)))
+def _moves(count: int, partners: int) -> int:
+    """Return how many moves are tried per neurocore; a handful of neurocores has few orders to try.
+
+    Args:
+        count: neurocores.
+        partners: of all of them.
+    """
+    moves = min(MOVES, 6 * count, max(FEWEST_MOVES, MOVES_IN_ALL // max(1, count)))
+    return max(1, min(moves, WAYS * count // max(1, 2 * partners)))
 
 
 class _Board:

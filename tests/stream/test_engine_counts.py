@@ -75,7 +75,7 @@ def split_input(program: StreamProgram, seed: int, steps: int, split: int) -> li
     return [part for part in (values[:split], values[split:]) if len(part)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(program=programs(), seed=st.integers(0, 99), split=st.integers(1, 80), threads=st.integers(1, 2))
 def test_the_engine_counts_what_a_record_holds(program: StreamProgram, seed: int, split: int, threads: int) -> None:
     steps = 11 if seed % 2 else 75
