@@ -6,6 +6,7 @@ firing rate of the loss: N processes take the steps that one would take, within 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -146,4 +147,7 @@ def joined_processes() -> Generator[Processes]:
     try:
         yield Processes(rank=distributed.get_rank(), size=size, device=device)
     finally:
+        # Replicated modules refer to the group, in cycles. If one outlives the interpreter, so do the group's threads,
+        # and the process aborts.
+        gc.collect()
         distributed.destroy_process_group()

@@ -138,11 +138,10 @@ def test_two_processes_killed_and_resumed_have_the_losses_of_one(tmp_path: Path)
 GRADIENTS = """
 import sys
 import torch
-from torch import distributed
 from bispik.models.bispikclm.processes import joined_processes, without_averaging
 from tests.models.test_processes import distillation, signals, token_ids
 
-with joined_processes() as processes:
+def save_gradients(processes):
     module = distillation(processes)
     replicated = processes.replicated(module)
     for number, part in enumerate(token_ids().chunk(2)):
@@ -152,6 +151,9 @@ with joined_processes() as processes:
             (terms["loss"] / 2).backward()
     gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     torch.save({**gradients, **dict(module.named_buffers())}, f"{sys.argv[1]}{processes.rank}.pt")
+
+with joined_processes() as processes:
+    save_gradients(processes)
 """
 
 
